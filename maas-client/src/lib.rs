@@ -1,0 +1,1 @@
+//! Find deployed models in ZooKeeper and call them over REST.

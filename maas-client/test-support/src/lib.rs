@@ -1,0 +1,1 @@
+//! One helper per real outside party, for tests.

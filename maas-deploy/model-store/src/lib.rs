@@ -1,0 +1,1 @@
+//! Model bundles in HDFS or a local folder.

@@ -1,0 +1,1 @@
+//! The daemon maas_service and the per-instance maas_runner.

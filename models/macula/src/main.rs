@@ -1,0 +1,3 @@
+//! Scores threat indicators: IPs, domains, URLs and hashes.
+
+fn main() {}
