@@ -1,1 +1,24 @@
-//! One helper per real outside party, for tests.
+//! The outside parties our tests need, for real: ZooKeeper, HDFS and Apache Curator.
+//!
+//! One helper per party. Each owns a temporary folder and a free port on 127.0.0.1, waits with a deadline until the party
+//! is ready, shows the end of its log when a test fails, and is gone with the test, however the test ends: a [`Leash`]
+//! holds every process, and lets go of none even when the test program is killed with `kill -9`.
+//!
+//! Nothing here is skipped when a package is missing: a helper panics and names the command that installs it.
+//! All parties start from a test's own tokio runtime, but none depends on it: one test may start a shared server and
+//! end, and the next one goes on using it.
+
+mod curator;
+mod eventually;
+mod hdfs;
+mod leash;
+mod port;
+mod zookeeper;
+
+pub use curator::{Curator, CuratorEndpoint, CuratorError, CuratorInstance, CuratorPayload};
+pub use eventually::{Answer, eventually};
+pub use hdfs::{Hdfs, SharedHdfs};
+pub use leash::{Leash, Program};
+pub use port::free_port;
+pub use tempfile::TempDir;
+pub use zookeeper::{SharedZooKeeper, ZooKeeper};

@@ -1,0 +1,191 @@
+//! The request queue: Curator's `SimpleDistributedQueue`, which is persistent sequential znodes `qn-NNNNNNNNNN` that hold
+//! bare bytes.
+//!
+//! Offering is one transaction with a mark of our own, an ephemeral znode. Both get the same transaction id, so even when
+//! the answer is lost, the mark tells whether the request is in the queue, and under which identity its result will
+//! appear. Taking is not done here: the daemon deletes an item in the same transaction in which it records its effect.
+
+use crate::layout::{Layout, ZnodePath};
+use crate::session::{CommitError, Session, Stat, Step, ZkError};
+use zookeeper_client::CreateMode;
+
+/// What an item's name starts with.
+pub const ITEM_PREFIX: &str = "qn-";
+
+/// The queue.
+#[derive(Clone)]
+pub struct Queue {
+    session: Session,
+    layout: Layout,
+}
+
+/// One waiting item.
+#[derive(Clone, Debug)]
+pub struct QueueItem {
+    /// Its znode.
+    pub path: ZnodePath,
+    /// What it holds.
+    pub data: Vec<u8>,
+    /// Its stat.
+    pub stat: Stat,
+}
+
+impl QueueItem {
+    /// The identity of the request in it, unless the request names one itself: the transaction that created the item,
+    /// and the item's name. (The name alone comes again when the queue is made anew.)
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{}{}", identity_prefix(self.stat.czxid), self.path.name())
+    }
+}
+
+fn identity_prefix(czxid: i64) -> String {
+    format!("{czxid:016x}-")
+}
+
+/// What waits in the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// The first items, oldest first.
+    pub items: Vec<QueueItem>,
+    /// How many items wait in all.
+    pub depth: usize,
+    /// Children of the queue that are no items.
+    pub foreign: Vec<ZnodePath>,
+}
+
+/// A request that was put into the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// What the identity of the request begins with; no other request's does.
+    pub identity_prefix: String,
+}
+
+/// Why a request is not in the queue, or may not be.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// It is not.
+    #[error("the request was not put into the queue `{queue}`")]
+    Failed {
+        /// Which queue.
+        queue: ZnodePath,
+        /// Why.
+        #[source]
+        source: CommitError,
+    },
+    /// Nobody can tell.
+    #[error(
+        "ZooKeeper went away while the request was put into the queue `{queue}`; it may or may not be there"
+    )]
+    Unknown {
+        /// Which queue.
+        queue: ZnodePath,
+        /// How.
+        #[source]
+        source: ZkError,
+    },
+}
+
+impl Queue {
+    /// The queue of a layout.
+    #[must_use]
+    pub fn new(session: Session, layout: Layout) -> Self {
+        Self { session, layout }
+    }
+
+    /// Puts a request into the queue, once.
+    ///
+    /// # Errors
+    /// [`OfferError::Failed`] when it is certainly not there, [`OfferError::Unknown`] when ZooKeeper stayed away too long
+    /// to tell.
+    pub async fn offer(&self, data: &[u8]) -> Result<Offered, OfferError> {
+        let queue = &self.layout.queue;
+        let failed = |source: CommitError| OfferError::Failed {
+            queue: queue.clone(),
+            source,
+        };
+        let mark = self
+            .layout
+            .offers_root()
+            .join(&uuid::Uuid::new_v4().to_string());
+        let steps = [
+            Step::Create {
+                path: queue.join(ITEM_PREFIX),
+                data: data.to_vec(),
+                mode: CreateMode::PersistentSequential,
+            },
+            Step::Create {
+                path: mark.clone(),
+                data: Vec::new(),
+                mode: CreateMode::Ephemeral,
+            },
+        ];
+        let mut parents_made = false;
+        loop {
+            match self.session.commit(&steps).await {
+                Ok(_) => break,
+                // Parents vanish when a newer Curator made them, as container znodes.
+                Err(CommitError::Step { source, .. }) if source.is_no_node() && !parents_made => {
+                    for parent in [queue, &self.layout.offers_root()] {
+                        self.session
+                            .ensure(parent)
+                            .await
+                            .map_err(|e| failed(e.into()))?;
+                    }
+                    parents_made = true;
+                }
+                Err(error) if error.outcome_unknown() => {
+                    let stat = self.session.stat(&mark).await;
+                    let stat = stat.map_err(|source| OfferError::Unknown {
+                        queue: queue.clone(),
+                        source,
+                    })?;
+                    if stat.is_some() {
+                        break;
+                    }
+                    return Err(failed(error));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let unknown = |source| OfferError::Unknown {
+            queue: queue.clone(),
+            source,
+        };
+        let stat = self.session.stat(&mark).await.map_err(unknown)?;
+        let czxid = stat.map_or(0, |stat| stat.czxid);
+        // The mark has served; should deleting it fail, it goes with the session.
+        let _gone_with_the_session = self.session.delete(&mark, None).await;
+        Ok(Offered {
+            identity_prefix: identity_prefix(czxid),
+        })
+    }
+
+    /// Reads the oldest `limit` items without taking them.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked.
+    pub async fn peek(&self, limit: usize) -> Result<Waiting, ZkError> {
+        let mut names = self.session.children(&self.layout.queue).await?;
+        names.sort_unstable();
+        let (items, foreign): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .map(|name| self.layout.queue.join(&name))
+            .partition(|path| path.name().starts_with(ITEM_PREFIX));
+        let depth = items.len();
+        let oldest: Vec<ZnodePath> = items.into_iter().take(limit).collect();
+        let contents = self.session.get_many(&oldest).await?;
+        let items = oldest
+            .into_iter()
+            .zip(contents)
+            .filter_map(|(path, content)| {
+                content.map(|(data, stat)| QueueItem { path, data, stat })
+            })
+            .collect();
+        Ok(Waiting {
+            items,
+            depth,
+            foreign,
+        })
+    }
+}

@@ -1,0 +1,780 @@
+//! The ZooKeeper session: the one module that knows how ZooKeeper and its client crate really behave.
+//!
+//! * **A session may expire.** The crate's client is then dead for good. [`Session`] makes a new one and counts it: each
+//!   client is one *generation*, and whatever lives on a session (ephemeral znodes, watches) belongs to a generation.
+//! * **Watches are lost at every reconnect**, silently (crate 0.11.2). [`TreeWatch`] watches again and says
+//!   [`TreeEvent::Reload`], upon which its owner lists again.
+//! * **A lost connection shows itself under two names**, and calls wait while it lasts. Every call here has a deadline,
+//!   and [`ZkError::outcome_unknown`] tells when a write may or may not have happened.
+//! * **Sizes are checked before sending**; the server would drop the connection, and everything else in flight with it.
+//! * **Leaving takes an await**: [`Session::close`], or the ephemerals stay for a session timeout.
+
+mod tree_watch;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+use zookeeper_client as zk;
+
+pub use tree_watch::{TreeEvent, TreeWatch, WatchScope};
+pub use zk::Stat;
+
+use crate::layout::ZnodePath;
+
+/// The most bytes written into one znode. ZooKeeper's own limit is 1 MiB for the whole message.
+pub const MAX_ZNODE_BYTES: usize = 900 * 1024;
+
+/// How many reads travel in one message.
+const READ_BATCH: usize = 200;
+
+const OPEN: zk::Acls<'static> = zk::Acls::anyone_all();
+
+/// How to reach ZooKeeper.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// `host:port[,host:port…][/chroot]`
+    pub quorum: String,
+    /// How long the servers keep our ephemerals when they don't hear from us. They may negotiate another value.
+    pub session_timeout: Duration,
+    /// How long [`Session::connect`] tries.
+    pub connect_timeout: Duration,
+    /// How long a call may take.
+    pub call_timeout: Duration,
+}
+
+impl SessionConfig {
+    /// The defaults: 6 s session, 15 s to connect, 10 s for a call.
+    #[must_use]
+    pub fn new(quorum: impl Into<String>) -> Self {
+        Self {
+            quorum: quorum.into(),
+            session_timeout: Duration::from_secs(6),
+            connect_timeout: Duration::from_secs(15),
+            call_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why something asked of ZooKeeper did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum ZkError {
+    /// Nobody answered at all.
+    #[error("no ZooKeeper server of `{quorum}` answered within {} s", waited.as_secs())]
+    Unreachable {
+        /// Who was asked.
+        quorum: String,
+        /// How long.
+        waited: Duration,
+        /// What came instead.
+        #[source]
+        source: zk::Error,
+    },
+    /// The chroot in the connect string does not exist.
+    #[error(
+        "the chroot `{chroot}` of `{quorum}` does not exist in ZooKeeper; create it first, or leave it out"
+    )]
+    NoChroot {
+        /// Who was asked.
+        quorum: String,
+        /// The missing path.
+        chroot: String,
+    },
+    /// One operation failed.
+    #[error("could not {operation} znode `{znode}`")]
+    Operation {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        znode: String,
+        /// What came of it.
+        #[source]
+        source: zk::Error,
+    },
+    /// One operation was not answered in time.
+    #[error("ZooKeeper did not answer within {} s when asked to {operation} znode `{znode}`", waited.as_secs())]
+    Deadline {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        znode: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// More bytes than a znode can hold.
+    #[error("{bytes} bytes are too many for znode `{znode}`; at most {MAX_ZNODE_BYTES} fit")]
+    TooLarge {
+        /// Where they were to go.
+        znode: String,
+        /// How many.
+        bytes: usize,
+    },
+}
+
+impl ZkError {
+    /// The crate's error underneath, if there is one.
+    fn cause(&self) -> Option<&zk::Error> {
+        match self {
+            Self::Operation { source, .. } | Self::Unreachable { source, .. } => Some(source),
+            Self::NoChroot { .. } | Self::Deadline { .. } | Self::TooLarge { .. } => None,
+        }
+    }
+
+    /// The znode, or its parent, is not there.
+    #[must_use]
+    pub fn is_no_node(&self) -> bool {
+        matches!(self.cause(), Some(zk::Error::NoNode))
+    }
+
+    /// The znode is there already.
+    #[must_use]
+    pub fn is_node_exists(&self) -> bool {
+        matches!(self.cause(), Some(zk::Error::NodeExists))
+    }
+
+    /// The znode has another version than expected: somebody else was faster.
+    #[must_use]
+    pub fn is_bad_version(&self) -> bool {
+        matches!(self.cause(), Some(zk::Error::BadVersion))
+    }
+
+    /// The znode has children.
+    #[must_use]
+    pub fn is_not_empty(&self) -> bool {
+        matches!(self.cause(), Some(zk::Error::NotEmpty))
+    }
+
+    /// ZooKeeper was out of reach: a write may or may not have happened, and only reading can tell.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Unreachable { .. } => true,
+            Self::Operation { source, .. } => matches!(
+                source,
+                zk::Error::ConnectionLoss
+                    | zk::Error::Custom(_)
+                    | zk::Error::Timeout
+                    | zk::Error::NoHosts
+                    | zk::Error::SessionExpired
+                    | zk::Error::SessionMoved
+                    | zk::Error::ClientClosed
+            ),
+            Self::NoChroot { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// The state of the session, for those who live on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionHealth {
+    /// Which client this is; the first is 1.
+    pub generation: u64,
+    /// Whether a server answers right now.
+    pub connected: bool,
+}
+
+/// A session that is made anew whenever it is lost. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: SessionConfig,
+    /// The client of the current generation; `None` once closed.
+    client: Mutex<Option<zk::Client>>,
+    health: watch::Sender<SessionHealth>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.get_mut().ok().and_then(Option::take) {
+            keeper.abort();
+        }
+    }
+}
+
+impl Session {
+    /// Connects, and keeps connected until [`close`](Self::close) or the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`ZkError::Unreachable`] when no server answered in time, [`ZkError::NoChroot`] when the chroot is missing.
+    pub async fn connect(config: SessionConfig) -> Result<Self, ZkError> {
+        let client = connect_within(&config).await?;
+        check_chroot(&config, &client).await?;
+        let (health, _) = watch::channel(SessionHealth {
+            generation: 1,
+            connected: true,
+        });
+        let shared = Arc::new(Shared {
+            config,
+            client: Mutex::new(Some(client)),
+            health,
+            keeper: Mutex::new(None),
+        });
+        // The keeper holds no strong reference, so that dropping the last session ends it.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "its parent is this session, which aborts it"
+        )]
+        let keeper = tokio::spawn(keep(Arc::downgrade(&shared)));
+        *shared
+            .keeper
+            .lock()
+            .expect("nobody panics while holding it") = Some(keeper);
+        Ok(Self { shared })
+    }
+
+    /// Watches the session's health.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<SessionHealth> {
+        self.shared.health.subscribe()
+    }
+
+    /// The servers' idea of how long our ephemerals outlive us.
+    #[must_use]
+    pub fn negotiated_timeout(&self) -> Duration {
+        self.live()
+            .map_or(self.shared.config.session_timeout, |c| c.session_timeout())
+    }
+
+    /// The id by which the servers know the current session, as in [`Stat::ephemeral_owner`].
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.live().map_or(0, |client| client.session_id().0)
+    }
+
+    /// Ends the session, so that its ephemerals are gone at once. Gives up after 2 s.
+    pub async fn close(&self) {
+        let keeper = self
+            .shared
+            .keeper
+            .lock()
+            .expect("nobody panics while holding it")
+            .take();
+        if let Some(keeper) = keeper {
+            keeper.abort();
+        }
+        let client = self
+            .shared
+            .client
+            .lock()
+            .expect("nobody panics while holding it")
+            .take();
+        let Some(client) = client else { return };
+        let mut states = client.state_watcher();
+        drop(client);
+        let ended = async { while !states.changed().await.is_terminated() {} };
+        if tokio::time::timeout(Duration::from_secs(2), ended)
+            .await
+            .is_err()
+        {
+            debug!("the ZooKeeper session did not close in time; the servers will let it expire");
+        }
+    }
+
+    fn live(&self) -> Option<zk::Client> {
+        self.shared
+            .client
+            .lock()
+            .expect("nobody panics while holding it")
+            .clone()
+    }
+
+    /// Runs one call of the crate under the deadline, and names its path if it fails.
+    async fn call<T, F: Future<Output = Result<T, zk::Error>>>(
+        &self,
+        operation: &'static str,
+        znode: &str,
+        call: impl FnOnce(zk::Client) -> F,
+    ) -> Result<T, ZkError> {
+        let failed = |source| ZkError::Operation {
+            operation,
+            znode: znode.to_owned(),
+            source,
+        };
+        let client = self.live().ok_or_else(|| failed(zk::Error::ClientClosed))?;
+        let waited = self.shared.config.call_timeout;
+        match tokio::time::timeout(waited, call(client)).await {
+            Ok(outcome) => outcome.map_err(failed),
+            Err(_) => Err(ZkError::Deadline {
+                operation,
+                znode: znode.to_owned(),
+                waited,
+            }),
+        }
+    }
+
+    /// Reads a znode; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked or refuses.
+    pub async fn get(&self, path: &ZnodePath) -> Result<Option<(Vec<u8>, Stat)>, ZkError> {
+        let read = self
+            .call("read", path.as_str(), |c| async move {
+                c.get_data(path.as_str()).await
+            })
+            .await;
+        absent_is_none(read)
+    }
+
+    /// A znode's stat; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked or refuses.
+    pub async fn stat(&self, path: &ZnodePath) -> Result<Option<Stat>, ZkError> {
+        self.call("look at", path.as_str(), |c| async move {
+            c.check_stat(path.as_str()).await
+        })
+        .await
+    }
+
+    /// The names of a znode's children; empty when the znode does not exist.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked or refuses.
+    pub async fn children(&self, path: &ZnodePath) -> Result<Vec<String>, ZkError> {
+        let listed = self
+            .call("list", path.as_str(), |c| async move {
+                c.list_children(path.as_str()).await
+            })
+            .await;
+        Ok(absent_is_none(listed)?.unwrap_or_default())
+    }
+
+    /// Reads many znodes, a few hundred in a message; those that don't exist are `None`. In the order asked.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked, or refuses one of them.
+    pub async fn get_many(
+        &self,
+        paths: &[ZnodePath],
+    ) -> Result<Vec<Option<(Vec<u8>, Stat)>>, ZkError> {
+        let mut all = Vec::with_capacity(paths.len());
+        for batch in paths.chunks(READ_BATCH) {
+            let read = |c: zk::Client| async move {
+                let mut reader = c.new_multi_reader();
+                for path in batch {
+                    reader.add_get_data(path.as_str())?;
+                }
+                reader.commit().await
+            };
+            let results = self.call("read", &several(batch), read).await?;
+            for (path, result) in batch.iter().zip(results) {
+                all.push(match result {
+                    zk::MultiReadResult::Data { data, stat } => Some((data, stat)),
+                    zk::MultiReadResult::Error {
+                        err: zk::Error::NoNode,
+                    } => None,
+                    zk::MultiReadResult::Error { err } => {
+                        return Err(ZkError::Operation {
+                            operation: "read",
+                            znode: path.to_string(),
+                            source: err,
+                        });
+                    }
+                    other => {
+                        let source =
+                            zk::Error::UnexpectedError(format!("{other:?} in answer to a read"));
+                        return Err(ZkError::Operation {
+                            operation: "read",
+                            znode: path.to_string(),
+                            source,
+                        });
+                    }
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Creates a persistent znode and those above it, unless they are there.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked or refuses.
+    pub async fn ensure(&self, path: &ZnodePath) -> Result<(), ZkError> {
+        let made = |c: zk::Client| async move {
+            c.mkdir(path.as_str(), &zk::CreateMode::Persistent.with_acls(OPEN))
+                .await
+        };
+        match self.call("create", path.as_str(), made).await {
+            Err(error) if !error.is_node_exists() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a znode of the given kind.
+    ///
+    /// # Errors
+    /// [`ZkError::is_node_exists`], [`ZkError::is_no_node`] when the parent is missing, or ZooKeeper can't be asked.
+    pub async fn create(
+        &self,
+        path: &ZnodePath,
+        data: &[u8],
+        mode: zk::CreateMode,
+    ) -> Result<Stat, ZkError> {
+        check_size(path, data)?;
+        let made = |c: zk::Client| async move {
+            c.create(path.as_str(), data, &mode.with_acls(OPEN)).await
+        };
+        Ok(self.call("create", path.as_str(), made).await?.0)
+    }
+
+    /// Writes a znode, if it still has the version expected.
+    ///
+    /// # Errors
+    /// [`ZkError::is_bad_version`], [`ZkError::is_no_node`], or ZooKeeper can't be asked.
+    pub async fn set(
+        &self,
+        path: &ZnodePath,
+        data: &[u8],
+        version: Option<i32>,
+    ) -> Result<Stat, ZkError> {
+        check_size(path, data)?;
+        self.call("write", path.as_str(), |c| async move {
+            c.set_data(path.as_str(), data, version).await
+        })
+        .await
+    }
+
+    /// Deletes a znode, if it still has the version expected. A znode that is not there counts as deleted.
+    ///
+    /// # Errors
+    /// [`ZkError::is_bad_version`], [`ZkError::is_not_empty`], or ZooKeeper can't be asked.
+    pub async fn delete(&self, path: &ZnodePath, version: Option<i32>) -> Result<(), ZkError> {
+        let deleted = self.call("delete", path.as_str(), |c| async move {
+            c.delete(path.as_str(), version).await
+        });
+        Ok(absent_is_none(deleted.await)?.unwrap_or_default())
+    }
+
+    /// Carries out all steps or none. Tells what became of each: where a created znode lies, and its or the written
+    /// one's stat (which servers before 3.7 may leave invalid).
+    ///
+    /// # Errors
+    /// [`CommitError::Step`] tells which step was refused; then none happened.
+    pub async fn commit(&self, steps: &[Step]) -> Result<Vec<StepResult>, CommitError> {
+        for step in steps {
+            if let Step::Create { path, data, .. } | Step::Set { path, data, .. } = step {
+                check_size(path, data)?;
+            }
+        }
+        let commit = |client: zk::Client| async move {
+            let mut writer = client.new_multi_writer();
+            for step in steps {
+                step.add_to(&mut writer)?;
+            }
+            Ok(writer.commit().await)
+        };
+        let first = steps
+            .first()
+            .map_or(String::new(), |step| step.path().to_string());
+        match self.call("change", &first, commit).await? {
+            Ok(results) => Ok(results
+                .into_iter()
+                .map(|result| match result {
+                    zk::MultiWriteResult::Create { path, stat } => {
+                        StepResult::Created { path, stat }
+                    }
+                    zk::MultiWriteResult::SetData { stat } => StepResult::Written { stat },
+                    _ => StepResult::Done,
+                })
+                .collect()),
+            Err(zk::MultiWriteError::OperationFailed { index, source }) => {
+                let step = steps
+                    .get(index)
+                    .or(steps.last())
+                    .expect("a step that failed is one of them");
+                let znode = step.path().to_string();
+                Err(CommitError::Step {
+                    index,
+                    source: ZkError::Operation {
+                        operation: step.verb(),
+                        znode,
+                        source,
+                    },
+                })
+            }
+            Err(zk::MultiWriteError::RequestFailed { source }) => Err(ZkError::Operation {
+                operation: "change",
+                znode: first,
+                source,
+            }
+            .into()),
+        }
+    }
+
+    /// Watches a znode or a whole tree, through everything that may happen to the session.
+    #[must_use]
+    pub fn watch(&self, path: &ZnodePath, scope: WatchScope) -> TreeWatch {
+        TreeWatch::new(self.clone(), path.clone(), scope)
+    }
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The znode has this version.
+    Check {
+        /// Which znode.
+        path: ZnodePath,
+        /// The version it must have.
+        version: i32,
+    },
+    /// Create a znode.
+    Create {
+        /// Which znode; for a sequential one, its prefix.
+        path: ZnodePath,
+        /// What it holds.
+        data: Vec<u8>,
+        /// Its kind.
+        mode: zk::CreateMode,
+    },
+    /// Write a znode.
+    Set {
+        /// Which znode.
+        path: ZnodePath,
+        /// What it shall hold.
+        data: Vec<u8>,
+        /// The version it must have.
+        version: Option<i32>,
+    },
+    /// Delete a znode.
+    Delete {
+        /// Which znode.
+        path: ZnodePath,
+        /// The version it must have.
+        version: Option<i32>,
+    },
+}
+
+impl Step {
+    fn path(&self) -> &ZnodePath {
+        match self {
+            Self::Check { path, .. }
+            | Self::Create { path, .. }
+            | Self::Set { path, .. }
+            | Self::Delete { path, .. } => path,
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Check { .. } => "check",
+            Self::Create { .. } => "create",
+            Self::Set { .. } => "write",
+            Self::Delete { .. } => "delete",
+        }
+    }
+
+    fn add_to(&self, writer: &mut zk::MultiWriter<'_>) -> Result<(), zk::Error> {
+        match self {
+            Self::Check { path, version } => writer.add_check_version(path.as_str(), *version),
+            Self::Create { path, data, mode } => {
+                writer.add_create(path.as_str(), data, &mode.with_acls(OPEN))
+            }
+            Self::Set {
+                path,
+                data,
+                version,
+            } => writer.add_set_data(path.as_str(), data, *version),
+            Self::Delete { path, version } => writer.add_delete(path.as_str(), *version),
+        }
+    }
+}
+
+/// What became of one step of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// A znode was created.
+    Created {
+        /// Where; of a sequential one, with its number.
+        path: String,
+        /// Its stat.
+        stat: Stat,
+    },
+    /// A znode was written.
+    Written {
+        /// Its stat now.
+        stat: Stat,
+    },
+    /// A check held, or a znode was deleted.
+    Done,
+}
+
+/// Why a transaction did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// One step was refused, so none was carried out.
+    #[error("step {index} of a transaction was refused")]
+    Step {
+        /// Which one, from 0.
+        index: usize,
+        /// Why.
+        #[source]
+        source: ZkError,
+    },
+    /// The transaction as a whole failed.
+    #[error(transparent)]
+    Whole(#[from] ZkError),
+}
+
+impl CommitError {
+    /// Only reading can tell whether it happened.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Step { .. } => false,
+            Self::Whole(error) => error.outcome_unknown(),
+        }
+    }
+}
+
+fn check_size(path: &ZnodePath, data: &[u8]) -> Result<(), ZkError> {
+    if data.len() > MAX_ZNODE_BYTES {
+        return Err(ZkError::TooLarge {
+            znode: path.to_string(),
+            bytes: data.len(),
+        });
+    }
+    Ok(())
+}
+
+fn absent_is_none<T>(outcome: Result<T, ZkError>) -> Result<Option<T>, ZkError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_no_node() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn several(paths: &[ZnodePath]) -> String {
+    match paths {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+fn connector(config: &SessionConfig) -> zk::Connector {
+    // A server that is just booting may accept a connection and then stay mute; the crate's default would wait for
+    // 2/5 of the session timeout before it tries the next one.
+    zk::Client::connector()
+        .with_session_timeout(config.session_timeout)
+        .with_connection_timeout(Duration::from_millis(1500).min(config.session_timeout))
+}
+
+/// Tries until a server answers or the time is over. The crate gives up at the first failure of a young connection.
+async fn connect_within(config: &SessionConfig) -> Result<zk::Client, ZkError> {
+    let start = tokio::time::Instant::now();
+    let mut last = zk::Error::Timeout;
+    while let Some(left) = config
+        .connect_timeout
+        .checked_sub(start.elapsed())
+        .filter(|left| !left.is_zero())
+    {
+        match tokio::time::timeout(left, connector(config).connect(&config.quorum)).await {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(error @ zk::Error::BadArguments(_))) => {
+                last = error;
+                break;
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => break,
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Err(ZkError::Unreachable {
+        quorum: config.quorum.clone(),
+        waited: config.connect_timeout,
+        source: last,
+    })
+}
+
+async fn check_chroot(config: &SessionConfig, client: &zk::Client) -> Result<(), ZkError> {
+    let Some((_, chroot)) = config.quorum.split_once('/') else {
+        return Ok(());
+    };
+    match client.check_stat("/").await {
+        Ok(None) | Err(zk::Error::NoNode) => Err(ZkError::NoChroot {
+            quorum: config.quorum.clone(),
+            chroot: format!("/{chroot}"),
+        }),
+        Ok(Some(_)) => Ok(()),
+        Err(source) => Err(ZkError::Operation {
+            operation: "look at",
+            znode: format!("/{chroot}"),
+            source,
+        }),
+    }
+}
+
+/// Follows the client's state, and makes a new client when it ends.
+async fn keep(shared: std::sync::Weak<Shared>) {
+    loop {
+        let Some(mut states) = shared.upgrade().and_then(|s| {
+            s.client
+                .lock()
+                .expect("nobody panics while holding it")
+                .as_ref()
+                .map(zk::Client::state_watcher)
+        }) else {
+            return;
+        };
+        let mut state = states.state();
+        while !state.is_terminated() {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let connected = state == zk::SessionState::SyncConnected;
+            shared.health.send_if_modified(|health| {
+                let changed = health.connected != connected;
+                if changed && connected {
+                    info!(generation = health.generation, "ZooKeeper is back");
+                } else if changed {
+                    warn!(generation = health.generation, quorum = %shared.config.quorum, "ZooKeeper is out of reach");
+                }
+                health.connected = connected;
+                changed
+            });
+            drop(shared);
+            state = states.changed().await;
+        }
+        let Some(config) = shared.upgrade().map(|s| {
+            s.health.send_modify(|health| health.connected = false);
+            s.config.clone()
+        }) else {
+            return;
+        };
+        warn!(
+            ?state,
+            "the ZooKeeper session has ended; a new one is being made"
+        );
+        let client = loop {
+            match connect_within(&config).await {
+                Ok(client) => break client,
+                Err(error) => debug!(%error, "no new ZooKeeper session yet"),
+            }
+            if shared.strong_count() == 0 {
+                return;
+            }
+        };
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        *shared
+            .client
+            .lock()
+            .expect("nobody panics while holding it") = Some(client);
+        shared.health.send_modify(|health| {
+            *health = SessionHealth {
+                generation: health.generation + 1,
+                connected: true,
+            };
+            info!(generation = health.generation, "a new ZooKeeper session");
+        });
+    }
+}

@@ -1,0 +1,251 @@
+//! Our own tree: what should run, what each runner sees, and what became of each request.
+//!
+//! No old program reads these, so their forms may grow; unknown fields are ignored on reading. Times are milliseconds
+//! since 1970.
+
+use serde::{Deserialize, Serialize};
+
+use super::request::Action;
+use super::{WireError, first_document};
+use crate::name::{InstanceId, ModelName, Version};
+
+macro_rules! document {
+    ($type:ty) => {
+        impl $type {
+            /// Reads a znode's data.
+            ///
+            /// # Errors
+            /// When it is no such document.
+            pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
+                first_document(bytes)
+            }
+
+            /// The znode's data.
+            #[must_use]
+            pub fn to_bytes(&self) -> Vec<u8> {
+                serde_json::to_vec(self).expect("texts, numbers and lists of them always serialise")
+            }
+        }
+    };
+}
+
+/// What should run of one version of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Which model.
+    pub name: ModelName,
+    /// Which version of it.
+    pub version: Version,
+    /// How many copies should run.
+    pub instances: u32,
+    /// Memory of one copy, in MB.
+    pub memory_mb: u32,
+    /// Where the model's files lie, as the request said.
+    pub path: String,
+    /// Counts the accepted requests that changed this document.
+    pub generation: u64,
+    /// The request that made this generation.
+    pub request: String,
+}
+document!(Desired);
+
+/// Where a copy is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The runner has started and nothing else yet.
+    Pending,
+    /// The bundle is being fetched from the model store.
+    Fetching,
+    /// The script runs; `endpoint.dat` has not come yet.
+    Starting,
+    /// `endpoint.dat` is read; the URL is asked until it answers.
+    Probing,
+    /// It answers and is registered.
+    Serving,
+    /// It is withdrawn and finishes what it has begun.
+    Draining,
+    /// It ended as it was asked to.
+    Stopped,
+    /// It failed and will be started again.
+    Backoff,
+    /// It failed in a way that starting again can't mend.
+    Failed,
+}
+
+impl Phase {
+    /// Whether calls can reach the copy.
+    #[must_use]
+    pub fn is_serving(self) -> bool {
+        self == Self::Serving
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Fetching => "fetching",
+            Self::Starting => "starting",
+            Self::Probing => "probing",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// What the runner of one copy sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Which copy.
+    pub instance: InstanceId,
+    /// Of which model.
+    pub name: ModelName,
+    /// Of which version.
+    pub version: Version,
+    /// The host it runs on.
+    pub host: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// Since when it is in this phase.
+    pub since_ms: i64,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// The process id of the model's script, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Where it answers, while it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Why it is in this phase, when that is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it will be started again, in [`Phase::Backoff`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at_ms: Option<i64>,
+    /// The last lines the model printed before it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_output: Vec<String>,
+}
+document!(InstanceStatus);
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It changed what should run.
+    Accepted,
+    /// It was understood, and turned down.
+    Refused,
+    /// It could not be understood.
+    SetAside,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestResult {
+    /// Its identity.
+    pub request: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, when it was not simply accepted; what is worth knowing, when it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// Of which model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<ModelName>,
+    /// Of which version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// How many copies should run from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
+    /// When it was answered.
+    pub answered_ms: i64,
+}
+document!(RequestResult);
+
+/// An item of the queue that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The queue node's name.
+    pub item: String,
+    /// Why it was set aside.
+    pub reason: String,
+    /// How many bytes it had.
+    pub bytes: usize,
+    /// The beginning of them, as text.
+    pub excerpt: String,
+    /// When.
+    pub at_ms: i64,
+}
+document!(DeadLetter);
+
+/// Now, in milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_our_own_tree_has_its_golden_sample() {
+        let desired = r#"{"name":"dga","version":"1.0","instances":2,"memory_mb":512,"path":"file:/m","generation":3,"request":"r"}"#;
+        let status = r#"{"instance":"i","name":"dga","version":"1.0","host":"node1","phase":"backoff","since_ms":1,"restarts":2,"reason":"exit code 1","retry_at_ms":5,"last_output":["boom"]}"#;
+        let result = r#"{"request":"r","outcome":"set_aside","reason":"empty","answered_ms":1}"#;
+        let accepted = r#"{"request":"r","outcome":"accepted","action":"ADD","name":"dga","version":"1.0","instances":2,"answered_ms":1}"#;
+        let dead = r#"{"item":"qn-0000000000","reason":"empty","bytes":0,"excerpt":"","at_ms":1}"#;
+        assert_eq!(
+            Desired::parse(desired.as_bytes())
+                .expect("desired")
+                .to_bytes(),
+            desired.as_bytes()
+        );
+        assert_eq!(
+            InstanceStatus::parse(status.as_bytes())
+                .expect("status")
+                .to_bytes(),
+            status.as_bytes()
+        );
+        assert_eq!(
+            RequestResult::parse(result.as_bytes())
+                .expect("result")
+                .to_bytes(),
+            result.as_bytes()
+        );
+        assert_eq!(
+            RequestResult::parse(accepted.as_bytes())
+                .expect("result")
+                .to_bytes(),
+            accepted.as_bytes()
+        );
+        assert_eq!(
+            DeadLetter::parse(dead.as_bytes())
+                .expect("letter")
+                .to_bytes(),
+            dead.as_bytes()
+        );
+    }
+
+    #[test]
+    fn fields_of_a_later_release_are_ignored() {
+        assert!(
+            RequestResult::parse(
+                br#"{"request":"r","outcome":"refused","answered_ms":1,"later":{}}"#
+            )
+            .is_ok()
+        );
+    }
+}
