@@ -1,0 +1,16 @@
+#!/bin/bash
+# Starts Macula as a model: on any free port of the host it will be known by, with the lists that came along.
+# MAAS_HOST is that host's name; without it Macula answers on this machine only.
+set -eu
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+host=${MAAS_HOST:-127.0.0.1}
+case $host in
+    \[*) ;;
+    *:*) host="[$host]" ;;
+esac
+
+# A store that keeps no file modes (HDFS does not by default) hands the program back as plain data.
+[ -x "$here/macula" ] || chmod u+x "$here/macula"
+
+exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" --endpoint-file endpoint.dat

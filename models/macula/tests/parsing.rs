@@ -1,0 +1,202 @@
+//! What is taken for which kind of indicator, in which normal form, and that nothing makes the parser panic.
+
+use macula::indicator::Indicator;
+use macula::lists::{List, ListKind};
+use macula::request;
+use proptest::prelude::*;
+
+fn check(text: &str, kind: &str, normal: &str) {
+    match text.parse::<Indicator>() {
+        Ok(indicator) => assert_eq!(
+            (indicator.kind(), indicator.to_string().as_str()),
+            (kind, normal),
+            "{text}"
+        ),
+        Err(error) => panic!("{text}: {error}"),
+    }
+}
+
+fn refused(text: &str, code: &str) {
+    match text.parse::<Indicator>() {
+        Ok(indicator) => panic!("{text:?} was taken for {indicator:?}"),
+        Err(error) => assert_eq!(error.code(), code, "{text:?}: {error}"),
+    }
+}
+
+#[test]
+fn addresses_and_ranges_are_recognised() {
+    check(" 192.0.2.1 ", "ip", "192.0.2.1");
+    check("192[.]0[.]2[.]1", "ip", "192.0.2.1");
+    check("2001:DB8:0:0::1", "ip", "2001:db8::1");
+    check("[2001:db8::1]", "ip", "2001:db8::1");
+    check("::ffff:192.0.2.1", "ip", "192.0.2.1");
+    check("192.0.2.77/24", "cidr", "192.0.2.0/24");
+    check("192.0.2.1/32", "ip", "192.0.2.1");
+    check("2001:db8::/32", "cidr", "2001:db8::/32");
+    check("::ffff:192.0.2.0/120", "cidr", "192.0.2.0/24");
+    refused("192.0.2.256", "invalid_ip");
+    refused("192.0.02.1", "invalid_ip");
+    refused("1.2.3", "invalid_ip");
+    refused("192.0.2.0/33", "invalid_cidr");
+    refused("192.0.2.0/999", "invalid_cidr");
+    refused("10.0.0.0/7", "cidr_too_wide");
+    refused("2001::/31", "cidr_too_wide");
+    refused("fe80::1%eth0", "not_recognised");
+}
+
+#[test]
+fn names_urls_and_mail_addresses_are_recognised() {
+    check("EVIL[.]Test.", "domain", "evil.test");
+    check("bücher.example", "domain", "xn--bcher-kva.example");
+    check(
+        "hxxps://Evil[.]test:443/a/./b?q=%7e#top",
+        "url",
+        "https://evil.test/a/b?q=~",
+    );
+    check("http://user:secret@evil.test", "url", "http://evil.test/");
+    check(
+        "http://[2001:db8::1]:8080/",
+        "url",
+        "http://[2001:db8::1]:8080/",
+    );
+    check("http://0x7f.1/", "url", "http://127.0.0.1/");
+    check("http://evil.test./", "url", "http://evil.test/");
+    check("evil.test/path", "url", "http://evil.test/path");
+    check("192.0.2.1:8080", "url", "http://192.0.2.1:8080/");
+    check("http://evil.test/a,b", "url", "http://evil.test/a,b");
+    check("Mallory[at]Evil[.]test", "email", "mallory@evil.test");
+    check("a+b@evil.test", "email", "a+b@evil.test");
+    refused("localhost", "not_recognised");
+    refused("evil..test", "invalid_domain");
+    refused("http://localhost/", "invalid_url");
+    refused("http://", "invalid_url");
+    refused("http://evil.test:99999/", "invalid_url");
+    refused("gopher://evil.test/", "unsupported_scheme");
+    refused("a b@evil.test", "invalid_email");
+    refused("@evil.test", "invalid_email");
+    refused("a@evil", "invalid_email");
+}
+
+#[test]
+fn hashes_are_told_apart_by_their_length() {
+    for (length, kind) in [(32, "md5"), (40, "sha1"), (64, "sha256"), (128, "sha512")] {
+        check(&"A".repeat(length), kind, &"a".repeat(length));
+        refused(&"g".repeat(length), "not_recognised");
+    }
+    refused(&"a".repeat(33), "not_recognised");
+}
+
+#[test]
+fn what_is_nothing_is_refused() {
+    refused("", "empty");
+    refused(" \t ", "empty");
+    refused("evil.test\0", "control_character");
+    refused(&"a".repeat(2049), "too_long");
+    refused("two words", "not_recognised");
+}
+
+/// Pieces that make parsers stumble, put together at random.
+fn awkward() -> impl Strategy<Value = String> {
+    let pieces = [
+        "hxxp",
+        "http",
+        "://",
+        "[.]",
+        "(dot)",
+        "[",
+        "]",
+        ".",
+        "..",
+        "@",
+        "[at]",
+        "/",
+        "//",
+        "/24",
+        "/128",
+        ":",
+        "::",
+        "::ffff:",
+        "192.0.2.1",
+        "999",
+        "%",
+        "%2e",
+        "%zz",
+        "é",
+        "。",
+        "xn--",
+        "-",
+        "_",
+        "a",
+        "evil.test",
+        ",",
+        "#",
+        "?",
+        "\u{202e}",
+        "\u{0}",
+        " ",
+        "\"",
+        "*.",
+        "#!",
+        "version:",
+        "\n",
+        "&",
+        "=",
+        "indicators=",
+        "+",
+        "0x7f",
+        "\\.",
+    ];
+    prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..12)
+        .prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_makes_the_parsers_panic(text in prop_oneof![any::<String>(), awkward()]) {
+        let parsed = text.parse::<Indicator>();
+        let _ = request::score_query(&text);
+        let _ = request::apply_query(&text);
+        let _ = request::score_body("", text.as_bytes());
+        for kind in [ListKind::Whitelist, ListKind::Blacklist, ListKind::Darklist, ListKind::Feed] {
+            let list = List::parse(kind, "any", text.as_bytes());
+            if let Ok(indicator) = &parsed {
+                let _ = list.find(indicator);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_make_lists_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = List::parse(ListKind::Feed, "any", &bytes);
+        let _ = request::score_body("", &bytes);
+    }
+
+    #[test]
+    fn a_domain_parses_to_itself_and_is_found_in_any_spelling(
+        labels in prop::collection::vec("[a-z][a-z0-9]{0,8}", 1..4),
+        shout in any::<bool>(),
+        defanged in any::<bool>(),
+    ) {
+        let name = format!("{}.test", labels.join("."));
+        let mut spelling = if shout { name.to_uppercase() } else { format!("{name}.") };
+        if defanged {
+            spelling = spelling.replace('.', "[.]");
+        }
+        let indicator: Indicator = spelling.parse().expect("a domain");
+        prop_assert_eq!(indicator.to_string(), name.clone());
+        prop_assert_eq!(name.parse::<Indicator>().expect("a domain"), indicator.clone());
+        let list = List::parse(ListKind::Feed, "any", name.as_bytes());
+        prop_assert!(list.find(&indicator).is_some());
+    }
+
+    #[test]
+    fn an_address_is_found_in_every_range_that_holds_it(bits in any::<u32>(), length in 8u8..=32) {
+        let address = std::net::Ipv4Addr::from(bits);
+        let range = format!("{address}/{length}");
+        let list = List::parse(ListKind::Blacklist, "any", range.as_bytes());
+        let indicator: Indicator = address.to_string().parse().expect("an address");
+        prop_assert!(list.find(&indicator).is_some(), "{} in {}", address, range);
+    }
+}
