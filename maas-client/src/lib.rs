@@ -16,7 +16,8 @@
 //!
 //! Below that stand the parts the control plane itself is built from, in reading order: what things are called
 //! ([`name`]), where they lie ([`layout`]), how they are written ([`wire`]), the ZooKeeper [`session`], the request
-//! [`queue`], the [`registry`] of running copies, [`discovery`] by watches, and [`apply`] over HTTP.
+//! [`queue`], the [`registry`] of running copies, [`discovery`] by watches, and [`apply`] over HTTP. [`spelling`] is for
+//! command lines that keep the option names of the original.
 //!
 //! Znodes, JSON and semantics stay those of Apache Metron's Model-as-a-Service, so programs of both kinds can share a
 //! ZooKeeper. This library starts no process.
@@ -38,6 +39,8 @@ pub mod registry;
 pub mod discovery;
 
 pub mod apply;
+
+pub mod spelling;
 
 mod client;
 

@@ -292,7 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_of_versions_is_total(a in "[a-b0-2.]{1,6}", b in "[a-b0-2.]{1,6}", c in "[a-b0-2.]{1,6}") {
-            let [a, b, c] = [a, b, c].map(|v| Version(v));
+            let [a, b, c] = [a, b, c].map(Version);
             prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
             prop_assert_eq!(a.cmp(&b) == Ordering::Equal, a == b);
             if a <= b && b <= c {

@@ -376,7 +376,7 @@ impl Session {
                             source: err,
                         });
                     }
-                    other => {
+                    other @ (zk::MultiReadResult::Children { .. } | _) => {
                         let source =
                             zk::Error::UnexpectedError(format!("{other:?} in answer to a read"));
                         return Err(ZkError::Operation {
@@ -448,7 +448,7 @@ impl Session {
         let deleted = self.call("delete", path.as_str(), |c| async move {
             c.delete(path.as_str(), version).await
         });
-        Ok(absent_is_none(deleted.await)?.unwrap_or_default())
+        absent_is_none(deleted.await).map(|_| ())
     }
 
     /// Carries out all steps or none. Tells what became of each: where a created znode lies, and its or the written
@@ -480,7 +480,9 @@ impl Session {
                         StepResult::Created { path, stat }
                     }
                     zk::MultiWriteResult::SetData { stat } => StepResult::Written { stat },
-                    _ => StepResult::Done,
+                    zk::MultiWriteResult::Check | zk::MultiWriteResult::Delete | _ => {
+                        StepResult::Done
+                    }
                 })
                 .collect()),
             Err(zk::MultiWriteError::OperationFailed { index, source }) => {

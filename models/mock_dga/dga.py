@@ -21,11 +21,8 @@ app = Flask(__name__)
 
 @app.get("/apply")
 def apply():
-    """Judges the domain in the argument `host`."""
-    host = request.args.get("host")
-    if host is None:
-        return jsonify(error="the argument `host` is missing: /apply?host=example.com"), 400
-    return jsonify(is_malicious="legit" if host in LEGIT else "malicious")
+    """Judges the domain in the argument `host`; no domain at all is not a legitimate one either."""
+    return jsonify(is_malicious="legit" if request.args.get("host") in LEGIT else "malicious")
 
 
 def publish(url):

@@ -211,15 +211,15 @@ impl Curator {
     /// Curator's exception, or that nothing came.
     pub async fn take(&mut self, queue: &str) -> Result<Vec<u8>, CuratorError> {
         let limit_ms = TAKE_WITHIN.as_millis() as u64;
-        match self
+        let item = self
             .ask(json!({"do": "take", "queue": queue, "limit_ms": limit_ms}))
-            .await?
-        {
-            Value::String(item) => Ok(from_text(&item)),
-            _ => Err(CuratorError(format!(
+            .await?;
+        let nothing = || {
+            CuratorError(format!(
                 "nothing came into the queue {queue} within {TAKE_WITHIN:?}"
-            ))),
-        }
+            ))
+        };
+        item.as_str().map(from_text).ok_or_else(nothing)
     }
 
     async fn ask(&mut self, request: Value) -> Result<Value, CuratorError> {

@@ -53,14 +53,23 @@ impl Hdfs {
     ///
     /// When the jars are missing or a daemon does not come up; with the end of its log.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with further settings for both daemons (as in `hdfs-site.xml`).
+    ///
+    /// # Panics
+    ///
+    /// As [`Hdfs::start`].
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         let jars = jars();
         let mut log = String::new();
         for _ in 0..ATTEMPTS {
             let (port, http_port) = (free_port(), free_port());
             let uri = format!("hdfs://127.0.0.1:{port}");
             let hdfs = Self {
-                name_node: start_name_node(&jars, &uri, http_port),
-                data_node: start_data_node(&jars, &uri),
+                name_node: start_name_node(&jars, &uri, http_port, settings),
+                data_node: start_data_node(&jars, &uri, settings),
                 http_port,
                 uri,
             };
@@ -183,13 +192,14 @@ fn jars() -> PathBuf {
     jars
 }
 
-fn start_name_node(jars: &Path, uri: &str, http_port: u16) -> Leash {
+fn start_name_node(jars: &Path, uri: &str, http_port: u16, settings: &[(&str, &str)]) -> Leash {
     let folder =
         TempDir::with_prefix("maas-test-namenode-").expect("a temporary folder can be made");
     let path = folder.path().display();
     configure(
         folder.path(),
         uri,
+        settings,
         &[
             ("dfs.namenode.name.dir", &format!("file://{path}/name")),
             (
@@ -223,13 +233,14 @@ fn start_name_node(jars: &Path, uri: &str, http_port: u16) -> Leash {
     Leash::start("the NameNode", folder, &program)
 }
 
-fn start_data_node(jars: &Path, uri: &str) -> Leash {
+fn start_data_node(jars: &Path, uri: &str, settings: &[(&str, &str)]) -> Leash {
     let folder =
         TempDir::with_prefix("maas-test-datanode-").expect("a temporary folder can be made");
     let path = folder.path().display();
     configure(
         folder.path(),
         uri,
+        settings,
         &[
             ("dfs.datanode.data.dir", &format!("file://{path}/data")),
             ("dfs.datanode.hostname", "127.0.0.1"),
@@ -267,8 +278,9 @@ fn java(jars: &Path, folder: &Path, heap: &str, class: &str) -> Vec<String> {
         .collect()
 }
 
-/// Writes the folder `conf` with the settings that both daemons and all clients share, and those of one daemon.
-fn configure(folder: &Path, uri: &str, settings: &[(&str, &str)]) {
+/// Writes the folder `conf` with the settings that both daemons and all clients share, the daemon's own ones, and those
+/// that the test gives.
+fn configure(folder: &Path, uri: &str, given: &[(&str, &str)], own: &[(&str, &str)]) {
     let tmp = folder.join("tmp").display().to_string();
     let core = [("fs.defaultFS", uri), ("hadoop.tmp.dir", &tmp)];
     let mut hdfs = vec![
@@ -276,7 +288,9 @@ fn configure(folder: &Path, uri: &str, settings: &[(&str, &str)]) {
         ("dfs.blocksize", "1048576"),
         ("dfs.heartbeat.interval", "1"),
     ];
-    hdfs.extend_from_slice(settings);
+    // Of a setting that is there twice, the last one counts.
+    hdfs.extend_from_slice(own);
+    hdfs.extend_from_slice(given);
     let conf = folder.join("conf");
     // Both daemons refuse to start when the class path lacks the folder of their web pages, which Maven's jars do not hold.
     fs::create_dir_all(conf.join("webapps/hdfs"))

@@ -17,18 +17,21 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 /// How much of a log is shown when a test fails.
 const LOG_TAIL: u64 = 16 * 1024;
 
-/// The shell's own program: `$1` is the folder to remove at the end, the rest is the command line.
+/// The shell's own program: `$1` is the folder to remove at the end, the rest is the command line. The child leads a
+/// session, and thus a process group, of its own, so that its children go with it.
 const WATCHDOG: &str = r#"
 folder=$1; shift
 child=
+send() { kill -s "$1" -- "-$child" || kill -s "$1" "$child"; }
+reap() { [ -z "$child" ] || { send KILL; wait "$child"; child=; }; }
 while read -r order; do
   case $order in
-    start) "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo "$child" ;;
-    reap) kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; child=; echo reaped ;;
-    *) kill -"$order" "$child" 2>/dev/null; echo "sent" ;;
+    start) setsid "$@" </dev/null >>"$folder/log" 2>&1 & child=$!; echo "$child" ;;
+    reap) reap; echo reaped ;;
+    *) send "$order"; echo sent ;;
   esac
 done
-if [ -n "$child" ]; then kill -KILL "$child"; wait "$child"; fi
+reap
 rm -rf "$folder"
 "#;
 

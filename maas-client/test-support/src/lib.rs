@@ -1,4 +1,4 @@
-//! The outside parties our tests need, for real: ZooKeeper, HDFS and Apache Curator.
+//! The outside parties our tests need, for real: ZooKeeper, HDFS, Apache Curator, the daemon, and models.
 //!
 //! One helper per party. Each owns a temporary folder and a free port on 127.0.0.1, waits with a deadline until the party
 //! is ready, shows the end of its log when a test fails, and is gone with the test, however the test ends: a [`Leash`]
@@ -8,17 +8,23 @@
 //! All parties start from a test's own tokio runtime, but none depends on it: one test may start a shared server and
 //! end, and the next one goes on using it.
 
+mod binary;
 mod curator;
+mod daemon;
 mod eventually;
 mod hdfs;
 mod leash;
+mod model_folder;
 mod port;
 mod zookeeper;
 
+pub use binary::binary;
 pub use curator::{Curator, CuratorEndpoint, CuratorError, CuratorInstance, CuratorPayload};
+pub use daemon::Daemon;
 pub use eventually::{Answer, eventually};
 pub use hdfs::{Hdfs, SharedHdfs};
 pub use leash::{Leash, Program};
+pub use model_folder::{ModelFolder, make_executable};
 pub use port::free_port;
 pub use tempfile::TempDir;
 pub use zookeeper::{SharedZooKeeper, ZooKeeper};

@@ -16,12 +16,14 @@ async fn a_file_of_several_blocks_comes_back_as_it_was_written() {
         .with_config_dir(config)
         .build()
         .unwrap();
-    let content: Vec<u8> = (0..2_500_000_u32).map(|n| (n % 251) as u8).collect();
+    let content: Vec<u8> = (0..1_900_000_u32).map(|n| (n % 251) as u8).collect();
     let path = format!("{}/file", hdfs.folder());
 
     let mut writer = client.create(&path, WriteOptions::default()).await.unwrap();
-    writer.write_bytes(content.clone().into()).await.unwrap();
-    writer.close().await.unwrap();
+    Box::pin(writer.write_bytes(content.clone().into()))
+        .await
+        .unwrap();
+    Box::pin(writer.close()).await.unwrap();
 
     assert_eq!(
         client

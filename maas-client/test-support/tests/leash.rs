@@ -42,6 +42,18 @@ fn a_paused_program_is_ended_too() {
     assert!(!runs(pid));
 }
 
+#[tokio::test]
+async fn the_children_of_a_program_are_ended_with_it() {
+    let folder = TempDir::with_prefix("maas-test-leash-").unwrap();
+    let program = Program::new("sh").args(["-c", "sleep 1000 & echo $!; wait"]);
+    let mut leash = Leash::start("sh", folder, &program);
+    let child = async || leash.log_tail().trim().parse().ok();
+    let child = eventually(SOON, "the child's number in the log", child).await;
+    assert!(runs(child));
+    leash.kill();
+    eventually(SOON, "the child to be gone", async || !runs(child)).await;
+}
+
 #[test]
 fn a_killed_program_starts_again_in_the_same_folder() {
     let mut leash = forever();

@@ -1,0 +1,36 @@
+//! The workspace's own programs, built for the tests of other packages.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The programs that tests run.
+const PROGRAMS: [&str; 3] = ["maas_service", "maas_runner", "maas_deploy"];
+
+/// Where the program called `name` lies, as new as its sources. Builds all of them the first time it is asked.
+///
+/// # Panics
+///
+/// When they don't build; the compiler has said why.
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        // A test program lies in <target>/<profile>/deps.
+        let own = std::env::current_exe().expect("a running program can find itself");
+        let profile = own.ancestors().nth(2).expect("a test lies two folders below its profile's");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--manifest-path"]);
+        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+        build.arg("--target-dir").arg(profile.parent().expect("a profile's folder lies in the target folder"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        for program in PROGRAMS {
+            build.args(["--bin", program]);
+        }
+        let status = build.status().expect("cargo, which runs this test, can be run");
+        assert!(status.success(), "the programs under test don't build: {status}");
+        profile.to_owned()
+    });
+    folder.join(name)
+}

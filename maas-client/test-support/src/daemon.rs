@@ -1,0 +1,119 @@
+//! The daemon `maas_service`, with a folder of its own for the copies it runs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::binary;
+use crate::leash::{Leash, Program};
+
+/// A running daemon. When it is dropped, the daemon and all its copies are gone.
+#[derive(Debug)]
+pub struct Daemon {
+    leash: Leash,
+}
+
+impl Daemon {
+    /// Starts a daemon on a ZooKeeper, with further options. Does not wait until it leads.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn start(connect_string: &str, options: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let program = Program::new(binary("maas_service"))
+            .args(["-zq", connect_string, "--drain", "50"])
+            .args(options)
+            .env("MAAS_HOME", folder.path())
+            .env("MAAS_LOG", "info,zookeeper_client=warn");
+        Self { leash: Leash::start("maas_service", folder, &program) }
+    }
+
+    /// Where the folders of its copies lie.
+    pub fn instances(&self) -> PathBuf {
+        self.leash.folder().join("instances")
+    }
+
+    /// The copies' folders there are.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.instances()).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+        let mut folders: Vec<PathBuf> = entries.unwrap_or_default();
+        folders.sort();
+        folders
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.leash.is_running()
+    }
+
+    /// Kills it with SIGKILL; its copies run on.
+    pub fn kill(&mut self) {
+        self.leash.kill();
+    }
+
+    /// Starts it again, with the same folder.
+    pub fn start_again(&mut self) {
+        self.leash.start_again();
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&mut self, signal: &str) {
+        self.leash.signal(signal);
+    }
+
+    /// How its log ends.
+    pub fn log_tail(&self) -> String {
+        self.leash.log_tail()
+    }
+
+    /// The command line of every process that belongs to a copy of this daemon, now.
+    pub fn processes_of_copies(&self) -> Vec<String> {
+        processes().into_iter().filter(|(_, line)| line.contains(&self.marker())).map(|(_, line)| line).collect()
+    }
+
+    /// The ids of the processes whose command line holds both the path of this daemon's copies and `text`.
+    pub fn pids_of(&self, text: &str) -> Vec<u32> {
+        let marker = self.marker();
+        processes().into_iter().filter(|(_, l)| l.contains(&marker) && l.contains(text)).map(|(pid, _)| pid).collect()
+    }
+
+    fn marker(&self) -> String {
+        self.instances().display().to_string()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.leash.show_log_if_the_test_fails();
+            for folder in self.folders() {
+                for log in ["runner.log", "stderr"] {
+                    let path = folder.join("logs").join(log);
+                    eprintln!("--- {}:\n{}", path.display(), fs::read_to_string(&path).unwrap_or_default());
+                }
+            }
+        }
+        self.leash.kill();
+        // Runners outlive their daemon; without these, and without their folder, they would end by themselves, but later.
+        for pid in self.pids_of("maas_runner") {
+            let _it_may_have_ended = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+        }
+    }
+}
+
+/// Every process there is, with its command line.
+fn processes() -> Vec<(u32, String)> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let line = |pid: u32| {
+        let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        // A model's own processes are known by their working folder, which is in their environment.
+        let text = [bytes, environment].concat().iter().map(|&b| if b == 0 { b' ' } else { b }).collect::<Vec<u8>>();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (!text.trim().is_empty()).then_some((pid, text))
+    };
+    entries.flatten().filter_map(|e| line(e.file_name().to_str()?.parse().ok()?)).collect()
+}

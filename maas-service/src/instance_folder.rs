@@ -1,0 +1,261 @@
+//! The folder of one running copy, and what its files mean.
+//!
+//! ```text
+//! <instances>/<instance id>/
+//!   launch.json    what is to be run, written before the runner starts
+//!   lock           locked by the runner for as long as it lives, so that its death needs no witness
+//!   runner.json    which process the runner is
+//!   stopping       there when the runner has been told to end
+//!   work/          the bundle; the script runs here
+//!   logs/          stdout and stderr of the model, rotated, and runner.log
+//! ```
+//! The lock is taken before the runner is started and handed to it as its standard input: from the first moment to the
+//! last, whoever finds the folder can tell a living copy from a dead one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use maas_client::{InstanceId, ModelName, Version};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessIdentity;
+
+/// What a runner needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// Which copy.
+    pub instance: InstanceId,
+    /// Of which model.
+    pub name: ModelName,
+    /// Of which version.
+    pub version: Version,
+    /// Memory of the copy, in MB.
+    pub memory_mb: u32,
+    /// Where the bundle lies in the model store.
+    pub path: String,
+    /// Which ZooKeeper: `host:port[,host:port…][/chroot]`.
+    pub quorum: String,
+    /// Where the config node lies.
+    pub config_node: String,
+    /// How long ZooKeeper keeps our znodes when it hears nothing from us.
+    pub session_timeout: Duration,
+    /// The name of this host in published URLs.
+    pub hostname: String,
+    /// What the model finds in its environment besides the usual.
+    pub environment: BTreeMap<String, String>,
+    /// How long the model may take until it answers.
+    pub start_timeout: Duration,
+    /// How long a withdrawn model goes on answering those who have not heard of it yet.
+    pub drain: Duration,
+    /// How long the model may take to end after SIGTERM, before SIGKILL.
+    pub stop_grace: Duration,
+}
+
+/// The folder of one copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceFolder {
+    path: PathBuf,
+}
+
+impl InstanceFolder {
+    /// The folder of `instance` among all instances' folders.
+    #[must_use]
+    pub fn new(instances: &Path, instance: &InstanceId) -> Self {
+        Self {
+            path: instances.join(instance.as_str()),
+        }
+    }
+
+    /// The folder at `path`.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Makes the folder with what its runner needs, and locks it for the runner.
+    ///
+    /// # Errors
+    /// When the folder can't be made or written.
+    pub fn create(&self, spec: &LaunchSpec) -> io::Result<File> {
+        let mut builder = fs::DirBuilder::new();
+        // A model's environment may hold secrets; nobody else is to read them.
+        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+        builder.create(self.logs())?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        write_json(&self.path.join("launch.json"), spec)?;
+        Ok(lock)
+    }
+
+    /// What is to be run here.
+    ///
+    /// # Errors
+    /// When the file is missing or broken.
+    pub fn launch_spec(&self) -> io::Result<LaunchSpec> {
+        read_json(&self.path.join("launch.json"))
+    }
+
+    /// Whether a runner lives here.
+    ///
+    /// # Errors
+    /// When the lock can't be tried.
+    pub fn is_alive(&self) -> io::Result<bool> {
+        let lock = match File::open(self.path.join("lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes down which process the runner is.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_identity(&self) -> io::Result<()> {
+        write_json(&self.path.join("runner.json"), &ProcessIdentity::own()?)
+    }
+
+    /// Which process the runner is; `None` when it has not said so yet.
+    #[must_use]
+    pub fn runner(&self) -> Option<ProcessIdentity> {
+        read_json(&self.path.join("runner.json")).ok()
+    }
+
+    /// Notes that the runner has been told to end.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark_stopping(&self) -> io::Result<()> {
+        File::create(self.path.join("stopping")).map(|_| ())
+    }
+
+    /// Whether the runner has been told to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.path.join("stopping").exists()
+    }
+
+    /// Takes the folder and all in it away. First what makes it an instance's, so that half a folder is none.
+    ///
+    /// # Errors
+    /// When something in it can't be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the script runs.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    /// Where logs are written.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+}
+
+/// The folders of all instances below `instances`.
+///
+/// # Errors
+/// When the folder above can't be listed.
+pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(instances)? {
+        let entry = entry?;
+        if let Some(id) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| InstanceId::new(name).ok())
+        {
+            found.push((id, InstanceFolder::at(entry.path())));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found)
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, serde_json::to_vec_pretty(value)?)?;
+    fs::rename(temporary, path)
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<T> {
+    let named =
+        |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
+    let bytes = fs::read(path).map_err(|error| named(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| named(&error))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use test_support::TempDir;
+
+    use super::*;
+
+    pub(crate) fn spec(instance: &str, name: &str, version: &str) -> LaunchSpec {
+        LaunchSpec {
+            instance: InstanceId::new(instance).expect("an id"),
+            name: ModelName::new(name).expect("a name"),
+            version: Version::new(version).expect("a version"),
+            memory_mb: 64,
+            path: "/models/x".to_owned(),
+            quorum: "localhost:2181".to_owned(),
+            config_node: "/metron/maas/config".to_owned(),
+            session_timeout: Duration::from_secs(6),
+            hostname: "localhost".to_owned(),
+            environment: BTreeMap::new(),
+            start_timeout: Duration::from_secs(60),
+            drain: Duration::ZERO,
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_alive_exactly_as_long_as_somebody_holds_its_lock() {
+        let instances = TempDir::new().expect("a folder");
+        let spec = spec("i1", "dga", "1.0");
+        let folder = InstanceFolder::new(instances.path(), &spec.instance);
+        assert!(!folder.is_alive().expect("no folder, no life"));
+        let lock = folder.create(&spec).expect("made");
+        assert!(folder.is_alive().expect("asked"));
+        assert_eq!(folder.launch_spec().expect("written"), spec);
+        // Handed to a child, it outlives us.
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(lock)
+            .spawn()
+            .expect("cat");
+        assert!(folder.is_alive().expect("asked"));
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+        assert!(!folder.is_alive().expect("asked"));
+        assert_eq!(all(instances.path()).expect("listed").len(), 1);
+        folder.remove().expect("removed");
+        assert!(all(instances.path()).expect("listed").is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! Who a process is, so that only the right one is ever signalled.
+//!
+//! A process id alone is a poor name: it is given to a stranger as soon as its owner is gone. Together with the time the
+//! process started it is unique for as long as the machine is up.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+
+/// One process, and no other that may get its number later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in clock ticks since the machine did.
+    pub started: u64,
+}
+
+/// What `/proc/<pid>/stat` tells of a process.
+#[derive(Clone, Copy, Debug)]
+struct Stat {
+    parent: u32,
+    started: u64,
+}
+
+impl ProcessIdentity {
+    /// The process that has this id now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self {
+            pid,
+            started: read_stat(pid)?.started,
+        })
+    }
+
+    /// This process.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn own() -> io::Result<Self> {
+        Self::of(std::process::id())
+            .ok_or_else(|| io::Error::other("/proc/self/stat can't be read"))
+    }
+
+    /// Whether it still runs (or waits to be reaped).
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid) == Some(*self)
+    }
+
+    /// Sends it a signal; tells whether it was there to get it.
+    ///
+    /// # Errors
+    /// When the system refuses, say for lack of permission.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(false);
+        };
+        // The descriptor pins whichever process has the number now; only then is it checked to be the right one.
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        match pidfd_send_signal(&pidfd, signal) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Waits for events of a descriptor without blocking.
+///
+/// # Errors
+/// When the runtime can't watch it.
+pub fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // What is unsound about it needs a type that gives out descriptors it does not own; an `OwnedFd` owns its.
+    #[expect(
+        deprecated,
+        reason = "its successor is an unsafe function, and we have no unsafe code"
+    )]
+    AsyncFd::new(descriptor)
+}
+
+/// All processes below `ancestor`, nearest first.
+#[must_use]
+pub fn descendants(ancestor: u32) -> Vec<ProcessIdentity> {
+    let mut all = Vec::new();
+    if let Ok(entries) = std::fs::read_dir("/proc") {
+        for pid in entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        {
+            all.extend(read_stat(pid).map(|stat| (pid, stat)));
+        }
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![ancestor];
+    while !parents.is_empty() {
+        let (children, rest): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|(_, stat)| parents.contains(&stat.parent));
+        parents = children.iter().map(|(pid, _)| *pid).collect();
+        found.extend(children.into_iter().map(|(pid, stat)| ProcessIdentity {
+            pid,
+            started: stat.started,
+        }));
+        all = rest;
+    }
+    found
+}
+
+fn read_stat(pid: u32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { parent, started })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_id_and_start() {
+        let own = ProcessIdentity::own().expect("/proc");
+        assert!(own.is_alive());
+        let stranger = ProcessIdentity {
+            started: own.started + 1,
+            ..own
+        };
+        assert!(!stranger.is_alive());
+        assert!(
+            !stranger.signal(Signal::KILL).expect("no refusal"),
+            "a stranger must not be signalled"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! The reconciler: keeps the running copies as they are desired.
+//!
+//! It observes, asks [`plan`](crate::plan) what to do, does it, and waits until something changes; after 30 s it looks again
+//! even if nothing seems to have. It needs no memory of what happened before, but for one thing: a model whose runners die
+//! is started again ever more slowly.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use maas_client::InstanceId;
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::session::{Session, TreeWatch, WatchScope, ZkError};
+use maas_client::wire::state::{Desired, InstanceStatus, Phase};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info, warn};
+
+use crate::launcher::LocalLauncher;
+use crate::plan::{Action, Copy, Life, ModelKey, Wanted, plan};
+use crate::runner::Backoff;
+
+/// How long to wait at most before looking again.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// How long a model's runners must have lived for their earlier deaths to be forgotten.
+const GOOD_RUN: Duration = Duration::from_secs(60);
+
+/// Keeps the copies on this machine as they are desired.
+pub struct Reconciler {
+    session: Session,
+    layout: Layout,
+    launcher: LocalLauncher,
+    ends: mpsc::UnboundedReceiver<InstanceId>,
+    troubles: HashMap<ModelKey, Trouble>,
+}
+
+/// A model whose runners die.
+struct Trouble {
+    backoff: Backoff,
+    not_before: Instant,
+}
+
+impl Reconciler {
+    /// A reconciler that acts through `launcher`, and hears from it of runners that ended.
+    #[must_use]
+    pub fn new(
+        session: Session,
+        layout: Layout,
+        launcher: LocalLauncher,
+        ends: mpsc::UnboundedReceiver<InstanceId>,
+    ) -> Self {
+        Self {
+            session,
+            layout,
+            launcher,
+            ends,
+            troubles: HashMap::new(),
+        }
+    }
+
+    /// Reconciles for ever. Dropping the future between two passes is harmless.
+    pub async fn run(&mut self) {
+        let mut changes = self
+            .session
+            .watch(&self.layout.desired_root(), WatchScope::Tree);
+        changes.next().await;
+        loop {
+            let pause = match self.reconcile().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    warn!(
+                        error = format!("{error:#}"),
+                        "the copies can't be reconciled now"
+                    );
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                _ = changes.next() => {}
+                _ = self.ends.recv() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.coalesce(&mut changes).await;
+        }
+    }
+
+    /// A burst of changes is one reason to look, not many.
+    async fn coalesce(&mut self, changes: &mut TreeWatch) {
+        while self.ends.try_recv().is_ok() {}
+        while tokio::time::timeout(Duration::ZERO, changes.next())
+            .await
+            .is_ok()
+        {}
+    }
+
+    /// One pass; tells when the next one is due at the latest.
+    async fn reconcile(&mut self) -> anyhow::Result<Duration> {
+        let desired = self.desired().await?;
+        self.pass(&desired).await
+    }
+
+    /// Stops every copy, and waits until they are gone or `limit` is over.
+    pub async fn stop_all(&mut self, limit: Duration) {
+        let nothing = BTreeMap::new();
+        let all_gone = async {
+            loop {
+                match self.pass(&nothing).await {
+                    Ok(_) => {}
+                    Err(error) => {
+                        warn!(error = format!("{error:#}"), "copies can't be stopped now")
+                    }
+                }
+                if self
+                    .launcher
+                    .observe(&HashMap::new())
+                    .is_ok_and(|copies| copies.is_empty())
+                {
+                    return;
+                }
+                let _or_look_again =
+                    tokio::time::timeout(Duration::from_millis(200), self.ends.recv()).await;
+            }
+        };
+        if tokio::time::timeout(limit, all_gone).await.is_err() {
+            error!("some copies have not ended in time");
+        }
+    }
+
+    async fn pass(&mut self, desired: &BTreeMap<ModelKey, Desired>) -> anyhow::Result<Duration> {
+        let now = Instant::now();
+        let copies = self.launcher.observe(&HashMap::new())?;
+        self.note_deaths(&copies, desired, now);
+        let wanted = self.wanted(desired);
+        let mut actions = plan(&wanted, &copies, now);
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::Stop(_)))
+        {
+            // Which copies to stop depends on their phases; only now is it worth asking for them.
+            let copies = self.launcher.observe(&self.phases().await?)?;
+            actions = plan(&wanted, &copies, now);
+        }
+        let mut pause = RESYNC;
+        for action in actions {
+            if let Err(error) = self.carry_out(&action, desired, &copies).await {
+                error!(
+                    ?action,
+                    error = format!("{error:#}"),
+                    "an action has failed and will be tried again"
+                );
+                pause = Duration::from_secs(1);
+            }
+        }
+        let due = wanted
+            .values()
+            .filter_map(|wanted| wanted.not_before)
+            .filter(|&time| time > now)
+            .min();
+        Ok(due.map_or(pause, |due| pause.min(due - now)))
+    }
+
+    async fn carry_out(
+        &mut self,
+        action: &Action,
+        desired: &BTreeMap<ModelKey, Desired>,
+        copies: &[Copy],
+    ) -> anyhow::Result<()> {
+        match action {
+            Action::Clean(instance) => {
+                let model = copies.iter().find(|copy| copy.instance == *instance);
+                self.withdraw(instance, model.and_then(|copy| copy.model.as_ref()))
+                    .await?;
+                let last = self.launcher.clean(instance)?;
+                info!(%instance, log = last.join(" | "), "what a dead runner left is cleaned away");
+            }
+            Action::Stop(instance) => self.launcher.stop(instance)?,
+            Action::Launch(model) => {
+                if let Some(desired) = desired.get(model) {
+                    self.launcher.launch(desired)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later.
+    async fn withdraw(
+        &self,
+        instance: &InstanceId,
+        model: Option<&ModelKey>,
+    ) -> Result<(), ZkError> {
+        if let Some((name, _)) = model {
+            self.session
+                .delete(&self.layout.registration(name, instance), None)
+                .await?;
+        }
+        self.session
+            .delete(&self.layout.instance(instance), None)
+            .await
+    }
+
+    /// Runners end when they are told to; one that died otherwise makes its model wait.
+    fn note_deaths(
+        &mut self,
+        copies: &[Copy],
+        desired: &BTreeMap<ModelKey, Desired>,
+        now: Instant,
+    ) {
+        self.troubles.retain(|model, trouble| {
+            desired.contains_key(model) && now < trouble.not_before + GOOD_RUN
+        });
+        for copy in copies.iter().filter(|copy| copy.life == Life::Dead) {
+            let Some(model) = copy
+                .model
+                .as_ref()
+                .filter(|model| desired.contains_key(*model))
+            else {
+                continue;
+            };
+            let trouble = self
+                .troubles
+                .entry(model.clone())
+                .or_insert_with(|| Trouble {
+                    backoff: Backoff::default(),
+                    not_before: now,
+                });
+            trouble.not_before = now + trouble.backoff.next_delay();
+            warn!(model = %model.0, version = %model.1, instance = %copy.instance, "a runner has died");
+        }
+    }
+
+    fn wanted(&self, desired: &BTreeMap<ModelKey, Desired>) -> BTreeMap<ModelKey, Wanted> {
+        let wanted = |(model, desired): (&ModelKey, &Desired)| {
+            let not_before = self.troubles.get(model).map(|trouble| trouble.not_before);
+            (
+                model.clone(),
+                Wanted {
+                    copies: desired.instances,
+                    not_before,
+                },
+            )
+        };
+        desired.iter().map(wanted).collect()
+    }
+
+    /// All that should run.
+    async fn desired(&self) -> Result<BTreeMap<ModelKey, Desired>, ZkError> {
+        let root = self.layout.desired_root();
+        let mut paths: Vec<ZnodePath> = Vec::new();
+        for name in self.session.children(&root).await? {
+            let folder = root.join(&name);
+            paths.extend(
+                self.session
+                    .children(&folder)
+                    .await?
+                    .iter()
+                    .map(|version| folder.join(version)),
+            );
+        }
+        let mut all = BTreeMap::new();
+        for (path, content) in paths.iter().zip(self.session.get_many(&paths).await?) {
+            let Some((data, _)) = content else { continue };
+            match Desired::parse(&data) {
+                Ok(desired) => {
+                    all.insert((desired.name.clone(), desired.version.clone()), desired);
+                }
+                Err(error) => error!(znode = %path, %error, "what should run can't be read"),
+            }
+        }
+        Ok(all)
+    }
+
+    /// What the runners say of themselves.
+    async fn phases(&self) -> Result<HashMap<InstanceId, Phase>, ZkError> {
+        let root = self.layout.instances_root();
+        let paths: Vec<ZnodePath> = self
+            .session
+            .children(&root)
+            .await?
+            .iter()
+            .map(|id| root.join(id))
+            .collect();
+        let contents = self.session.get_many(&paths).await?;
+        let status = |content: Option<(Vec<u8>, _)>| {
+            let parsed = InstanceStatus::parse(&content?.0);
+            parsed
+                .inspect_err(|error| debug!(%error, "a status can't be read"))
+                .ok()
+        };
+        Ok(contents
+            .into_iter()
+            .filter_map(status)
+            .map(|status| (status.instance, status.phase))
+            .collect())
+    }
+}

@@ -1,0 +1,169 @@
+//! The model as its runner sees it: a warden that can be listened to and given orders.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Signal, WaitOptions, wait};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::warden::{self, Report};
+use crate::process::descendants;
+
+/// A started model, with all the processes it may have.
+pub(super) struct Model {
+    warden: Child,
+    orders: ChildStdin,
+    reports: Lines<BufReader<ChildStdout>>,
+    /// The script's process id.
+    pub pid: u32,
+    end: Option<Ending>,
+}
+
+/// How a script ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With an exit code.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// Together with its warden, which was killed.
+    WithWarden,
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "ended with exit code {code}"),
+            Self::Signal(signal) => {
+                write!(f, "was ended by signal {signal} ({})", signal_name(*signal))
+            }
+            Self::WithWarden => write!(f, "was ended because its warden was killed"),
+        }
+    }
+}
+
+/// The name by which people know a signal.
+fn signal_name(signal: i32) -> &'static str {
+    const NAMED: [(Signal, &str); 9] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::TERM, "SIGTERM"),
+    ];
+    NAMED
+        .iter()
+        .find(|(named, _)| named.as_raw() == signal)
+        .map_or("see `kill -l`", |(_, name)| name)
+}
+
+impl Model {
+    /// Starts `script` in `folder` under a warden.
+    ///
+    /// # Errors
+    /// With the reason, when the warden or the script can't be started.
+    pub(super) async fn start(
+        script: &Path,
+        folder: &Path,
+        logs: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
+        let runner = std::env::current_exe()
+            .map_err(|error| format!("this program can't find itself: {error}"))?;
+        let mut warden = Command::new(runner)
+            .arg(warden::ARGUMENT)
+            .arg(script)
+            .arg(logs)
+            .current_dir(folder)
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("the model's warden can't be started: {error}"))?;
+        let orders = warden.stdin.take().expect("it was asked for");
+        let mut reports = BufReader::new(warden.stdout.take().expect("it was asked for")).lines();
+        let first = reports.next_line().await.ok().flatten();
+        match first.as_deref().and_then(Report::parse) {
+            Some(Report::Started { pid }) => Ok(Self {
+                warden,
+                orders,
+                reports,
+                pid,
+                end: None,
+            }),
+            Some(Report::Refused { why }) => Err(format!(
+                "the script `{}` can't be started: {why}",
+                script.display()
+            )),
+            other => {
+                let status = warden
+                    .wait()
+                    .await
+                    .map_or_else(|e| e.to_string(), |s| s.to_string());
+                Err(format!(
+                    "the model's warden ended at once ({status}, {other:?})"
+                ))
+            }
+        }
+    }
+
+    /// Waits until the last process of the model is gone, and tells how the script ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn ended(&mut self) -> Ending {
+        while let Ok(Some(line)) = self.reports.next_line().await {
+            match Report::parse(&line) {
+                Some(Report::Exited { code }) => self.end = Some(Ending::Code(code)),
+                Some(Report::Signalled { signal }) => self.end = Some(Ending::Signal(signal)),
+                Some(Report::Started { .. } | Report::Refused { .. }) | None => {}
+            }
+        }
+        let _it_has_closed_its_pipe_or_is_dead = self.warden.wait().await;
+        end_orphans();
+        self.end.clone().unwrap_or(Ending::WithWarden)
+    }
+
+    /// Ends the model: SIGTERM to all its processes, and SIGKILL to those left after `grace`.
+    pub(super) async fn stop(mut self, grace: Duration) -> Ending {
+        self.order(warden::TERMINATE).await;
+        if let Ok(ending) = tokio::time::timeout(grace, self.ended()).await {
+            return ending;
+        }
+        self.order(warden::KILL).await;
+        self.ended().await
+    }
+
+    async fn order(&mut self, order: &str) {
+        // A warden that can't be told is dead, and so is the model.
+        let _told = self.orders.write_all(format!("{order}\n").as_bytes()).await;
+    }
+}
+
+/// Ends what a killed warden left to us: we are the next subreaper up, and have no other children when this is called.
+fn end_orphans() {
+    loop {
+        let orphans = descendants(std::process::id());
+        if orphans.is_empty() {
+            return;
+        }
+        for orphan in orphans {
+            if let Err(error) = orphan.signal(Signal::KILL) {
+                tracing::warn!(pid = orphan.pid, %error, "a process of the model can't be killed");
+            }
+        }
+        // Blocks only until one of those just killed is gone.
+        if wait(WaitOptions::empty()).is_err() {
+            return;
+        }
+    }
+}

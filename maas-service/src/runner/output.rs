@@ -1,0 +1,148 @@
+//! What a model prints: drained without end into files that never outgrow their share.
+//!
+//! Each stream has a file and a few older ones (`stdout`, `stdout.1`, …). The pipe is always read, even when the disk is
+//! full: a model that blocks on its own output would be a silent failure.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The most bytes of one file.
+const FILE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How many older files are kept of a stream.
+const OLDER_FILES: usize = 3;
+
+/// One stream's files.
+pub(super) struct RotatedFile {
+    path: PathBuf,
+    file: Option<File>,
+    written: u64,
+}
+
+impl RotatedFile {
+    /// Writes behind what `path` holds already.
+    #[must_use]
+    pub(super) fn new(path: PathBuf) -> Self {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .ok();
+        let written = file
+            .as_ref()
+            .and_then(|f| f.metadata().ok())
+            .map_or(0, |m| m.len());
+        Self {
+            path,
+            file,
+            written,
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if self.written >= FILE_BYTES {
+            self.rotate();
+        }
+        if let Some(file) = &mut self.file {
+            // A full disk must not stop the model; what can't be written is lost.
+            if file.write_all(bytes).is_ok() {
+                self.written += bytes.len() as u64;
+            }
+        }
+    }
+
+    fn rotate(&mut self) {
+        let older = |n: usize| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{n}"));
+            PathBuf::from(name)
+        };
+        for n in (1..OLDER_FILES).rev() {
+            let _an_older_one_need_not_be_there = fs::rename(older(n), older(n + 1));
+        }
+        let _or_it_is_written_over = fs::rename(&self.path, older(1));
+        self.file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(&self.path)
+            .ok();
+        self.written = 0;
+    }
+
+    /// Drains `stream` until it ends.
+    pub(super) fn drain(mut self, mut stream: impl Read) {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => self.write(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The last lines of a file, at most `lines` and each cut to a readable length.
+#[must_use]
+pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
+    const READ: u64 = 8 * 1024;
+    const LINE: usize = 300;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
+        let mut bytes = Vec::new();
+        file.take(READ).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let all: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let cut = |line: &&str| match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => (*line).to_owned(),
+    };
+    all[all.len().saturating_sub(lines)..]
+        .iter()
+        .map(cut)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endless_output_fills_a_bounded_number_of_bounded_files() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stdout");
+        RotatedFile::new(path.clone()).drain(io::repeat(b'x').take(20 * FILE_BYTES));
+        let sizes: Vec<u64> = fs::read_dir(&folder)
+            .expect("it")
+            .map(|e| e.expect("an entry").metadata().expect("its size").len())
+            .collect();
+        assert_eq!(sizes.len(), 1 + OLDER_FILES);
+        assert!(
+            sizes.iter().all(|&size| size <= FILE_BYTES + 64 * 1024),
+            "{sizes:?}"
+        );
+    }
+
+    #[test]
+    fn the_last_lines_are_found_in_what_is_no_text_too() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stderr");
+        fs::write(
+            &path,
+            [b"first\n\nsecond\n".as_slice(), b"\xff\xfe third"].concat(),
+        )
+        .expect("written");
+        assert_eq!(last_lines(&path, 2), ["second", "\u{fffd}\u{fffd} third"]);
+        assert!(last_lines(&folder.path().join("missing"), 2).is_empty());
+    }
+}

@@ -1,0 +1,230 @@
+//! The warden: the process between a runner and its model.
+//!
+//! It starts the script, drains its output, and is the *subreaper* of everything the script starts: whatever detaches
+//! itself, in a session of its own or by a double fork, becomes the warden's child and can't get away. It holds one end
+//! of a pipe to the runner; when the runner dies, however it dies, the pipe ends, and the warden takes the model with it.
+//! When the warden itself is killed, the runner (the next subreaper up) inherits the model and ends it.
+//!
+//! The warden speaks with the runner in lines. It is told `term` or `kill` on its standard input, and says on its standard
+//! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
+//! gone, the warden ends.
+
+use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
+
+use super::output::RotatedFile;
+use crate::process::descendants;
+
+/// By this argument the runner's binary knows that it is to be a warden.
+pub const ARGUMENT: &str = "--warden";
+/// What the warden is told.
+pub const TERMINATE: &str = "term";
+/// What the warden is told when there is no more time.
+pub const KILL: &str = "kill";
+
+/// Set once nothing of the model may live on.
+static KILLING: AtomicBool = AtomicBool::new(false);
+
+/// What the warden says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The script runs.
+    Started {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The script could not be started.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// The script ended.
+    Exited {
+        /// With this code.
+        code: i32,
+    },
+    /// The script was ended by a signal.
+    Signalled {
+        /// By this one.
+        signal: i32,
+    },
+}
+
+impl Report {
+    /// Reads a line of the warden's.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        Some(match word {
+            "started" => Self::Started {
+                pid: rest.parse().ok()?,
+            },
+            "refused" => Self::Refused {
+                why: rest.to_owned(),
+            },
+            "exited" => Self::Exited {
+                code: rest.parse().ok()?,
+            },
+            "signalled" => Self::Signalled {
+                signal: rest.parse().ok()?,
+            },
+            _ => return None,
+        })
+    }
+
+    fn say(&self) {
+        let line = match self {
+            Self::Started { pid } => format!("started {pid}\n"),
+            Self::Refused { why } => format!("refused {}\n", why.replace('\n', " ")),
+            Self::Exited { code } => format!("exited {code}\n"),
+            Self::Signalled { signal } => format!("signalled {signal}\n"),
+        };
+        // Nobody listens when the runner is dead; its silence on the other pipe is what counts then.
+        let _the_runner_may_be_dead = io::stdout().write_all(line.as_bytes());
+    }
+}
+
+/// Runs the warden: starts `script` in the folder this process is in, with this process's environment, and ends when
+/// nothing of it is left.
+///
+/// # Errors
+/// When the kernel lacks what the warden needs.
+pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
+    set_child_subreaper(Some(Pid::from_raw(1).expect("1 is a process id")))?;
+    let mut command = Command::new(script);
+    // A pipe that never delivers anything, as the original's; and a process group that the terminal's keys don't reach.
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            Report::Refused {
+                why: error.to_string(),
+            }
+            .say();
+            return Ok(());
+        }
+    };
+    let script_pid = child.id();
+    Report::Started { pid: script_pid }.say();
+    let stdout = child.stdout.take().expect("it was asked for");
+    let stderr = child.stderr.take().expect("it was asked for");
+    let drains = [
+        std::thread::spawn({
+            let file = RotatedFile::new(logs.join("stdout"));
+            move || file.drain(stdout)
+        }),
+        std::thread::spawn({
+            let file = RotatedFile::new(logs.join("stderr"));
+            move || file.drain(stderr)
+        }),
+    ];
+    std::thread::spawn(obey);
+    reap(script_pid)?;
+    for drain in drains {
+        let _a_drain_that_panicked_has_nothing_more_to_say = drain.join();
+    }
+    drop(child);
+    Ok(())
+}
+
+/// Follows the runner's orders; its death is the last of them.
+fn obey() {
+    for line in io::stdin().lock().lines() {
+        match line.as_deref() {
+            Ok(TERMINATE) => signal_all(Signal::TERM),
+            _ => break,
+        }
+    }
+    KILLING.store(true, Ordering::SeqCst);
+    signal_all(Signal::KILL);
+}
+
+/// Signals every process of the model that there is at this moment.
+fn signal_all(signal: Signal) {
+    for process in descendants(std::process::id()) {
+        if let Err(error) = process.signal(signal) {
+            #[expect(
+                clippy::print_stderr,
+                reason = "the runner's log is all there is to tell it to"
+            )]
+            {
+                eprintln!(
+                    "process {} of the model can't be signalled: {error}",
+                    process.pid
+                );
+            }
+        }
+    }
+}
+
+/// Waits until no process of the model is left, and reports the script's own end.
+fn reap(script_pid: u32) -> io::Result<()> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                if u32::try_from(pid.as_raw_pid()) == Ok(script_pid) {
+                    report_end(status);
+                }
+                // What a dead process leaves behind has become our child just now.
+                if KILLING.load(Ordering::SeqCst) {
+                    signal_all(Signal::KILL);
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn report_end(status: WaitStatus) {
+    if let Some(signal) = status.terminating_signal() {
+        Report::Signalled { signal }.say();
+        KILLING.store(true, Ordering::SeqCst);
+    } else if let Some(code) = status.exit_status() {
+        Report::Exited { code }.say();
+        // A script that ends well may have left its server in the background: that is the model then. A script that
+        // fails takes along whatever it started.
+        if code != 0 {
+            KILLING.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read_as_they_are_said() {
+        assert_eq!(
+            Report::parse("started 12"),
+            Some(Report::Started { pid: 12 })
+        );
+        assert_eq!(
+            Report::parse("exited -1"),
+            Some(Report::Exited { code: -1 })
+        );
+        assert_eq!(
+            Report::parse("signalled 9"),
+            Some(Report::Signalled { signal: 9 })
+        );
+        let refused = Report::Refused {
+            why: "No such file or directory (os error 2)".to_owned(),
+        };
+        assert_eq!(
+            Report::parse("refused No such file or directory (os error 2)"),
+            Some(refused)
+        );
+        assert_eq!(Report::parse("what"), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! The life of copies: they serve, they are replaced, they outlive the daemon, and they leave nothing behind.
+
+use std::time::Duration;
+
+use maas_client::wire::state::Phase;
+use test_support::{Daemon, ModelFolder, eventually};
+
+use crate::world::{LIMIT, World};
+
+fn kill(pid: u32, signal: &str) {
+    let status = std::process::Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success(), "process {pid} is not there");
+}
+
+/// Waits until the model's only copy is another one than `before`, by its model's process id.
+async fn replaced(world: &World, name: &str, before: u32) {
+    let other = async || {
+        let statuses = world.statuses(name).await;
+        let [only] = statuses.as_slice() else {
+            return false;
+        };
+        only.phase == Phase::Serving && only.pid.is_some_and(|pid| pid != before)
+    };
+    eventually(LIMIT, "the copy to serve again", other).await;
+}
+
+async fn pid_of(world: &World, name: &str) -> u32 {
+    world.serving(name, 1).await;
+    world.statuses(name).await[0].pid.unwrap()
+}
+
+#[tokio::test]
+async fn a_model_is_added_found_by_name_applied_and_removed_without_a_trace() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    let answer = world.add("dga", 2, model.path()).await;
+    assert_eq!(answer.instances, Some(2));
+    let entries = world.serving("dga", 2).await;
+    assert_ne!(entries[0].url, entries[1].url);
+    let answer = world.apply("dga", &[("host", "yahoo.com")]).await;
+    assert_eq!(answer["path"], "/apply?host=yahoo.com");
+
+    world.remove("dga", 1).await;
+    let left = world.serving("dga", 1).await;
+    assert_eq!(
+        left[0].instance, entries[0].instance,
+        "the newest goes first"
+    );
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_model_that_dies_is_withdrawn_and_started_again_by_its_runner() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let runners = world.daemon.pids_of("maas_runner");
+    kill(pid, "KILL");
+    let status = world.explained("dga", Phase::Backoff, "SIGKILL").await;
+    assert_eq!(status.url, None);
+    replaced(&world, "dga", pid).await;
+    let status = world.statuses("dga").await.remove(0);
+    assert_eq!((status.restarts, status.reason), (1, None));
+    assert!(
+        runners
+            .iter()
+            .any(|runner| world.daemon.pids_of("maas_runner").contains(runner)),
+        "the same runner"
+    );
+    assert_eq!(world.apply("dga", &[]).await["path"], "/apply");
+}
+
+#[tokio::test]
+async fn a_runner_that_is_killed_takes_its_model_along_and_is_replaced() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let before = world.registered("dga").await;
+    let runner = world
+        .daemon
+        .pids_of("maas_runner")
+        .into_iter()
+        .find(|&p| !is_warden(p))
+        .unwrap();
+    kill(runner, "KILL");
+    let gone = async || !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists();
+    eventually(LIMIT, "the model to go with its runner", gone).await;
+    replaced(&world, "dga", pid).await;
+    let after = world.serving("dga", 1).await;
+    assert_ne!(after[0].instance, before[0].instance);
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_warden_that_is_killed_leaves_no_model_behind() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let warden = world
+        .daemon
+        .pids_of("maas_runner")
+        .into_iter()
+        .find(|&p| is_warden(p))
+        .unwrap();
+    kill(warden, "KILL");
+    replaced(&world, "dga", pid).await;
+    assert!(
+        !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists(),
+        "the first model is gone"
+    );
+}
+
+fn is_warden(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.windows(8).any(|window| window == b"--warden")
+}
+
+#[tokio::test]
+async fn processes_that_detach_themselves_belong_to_the_copy() {
+    let world = World::start(&[]).await;
+    // The server is a grandchild in a session of its own, and the script ends well: it is a daemon of the old kind.
+    let daemonizing =
+        ModelFolder::with_script(r#"setsid "$python" -S -E serve.py & setsid sleep 1000 & exit 0"#);
+    world.add("dga", 1, daemonizing.path()).await;
+    world.serving("dga", 1).await;
+    assert_eq!(world.apply("dga", &[]).await["path"], "/apply");
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_model_that_ignores_sigterm_is_killed_after_its_grace() {
+    let world = World::start(&["--stop_grace", "1"]).await;
+    let stubborn = ModelFolder::with_script(
+        r#"trap '' TERM; "$python" -S -E serve.py & wait; wait; sleep 1000"#,
+    );
+    world.add("dga", 1, stubborn.path()).await;
+    world.serving("dga", 1).await;
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn copies_outlive_a_killed_daemon_and_the_next_one_adopts_them() {
+    let mut world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    let before = world.serving("dga", 2).await;
+    world.daemon.kill();
+    assert_eq!(world.apply("dga", &[]).await["path"], "/apply");
+    // Asked for while nobody listens, it is answered by the next daemon.
+    let waiting = world.offer(r#"{"name":"dga","version":"1.0","numInstances":1,"memory":0,"action":"REMOVE","path":null}"#);
+    let waiting = waiting.await;
+    world.daemon.start_again();
+    assert_eq!(world.answer(&waiting).await.instances, Some(1));
+    let after = world.serving("dga", 1).await;
+    assert_eq!(
+        after[0], before[0],
+        "the same copy, registered at the same time"
+    );
+    // A runner that this daemon did not start is watched all the same.
+    let pid = pid_of(&world, "dga").await;
+    let runner = world
+        .daemon
+        .pids_of("maas_runner")
+        .into_iter()
+        .find(|&p| !is_warden(p))
+        .unwrap();
+    kill(runner, "KILL");
+    replaced(&world, "dga", pid).await;
+}
+
+#[tokio::test]
+async fn a_daemon_told_to_stop_leaves_its_models_running_unless_told_otherwise() {
+    let mut world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    world.daemon.signal("TERM");
+    eventually(LIMIT, "the daemon to end", async || {
+        !world.daemon.is_running()
+    })
+    .await;
+    assert_eq!(world.apply("dga", &[]).await["path"], "/apply");
+    assert!(world.daemon.log_tail().contains("copies run on"));
+
+    let mut world = World::start(&["--stop_models"]).await;
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    world.daemon.signal("INT");
+    eventually(LIMIT, "the daemon to end", async || {
+        !world.daemon.is_running()
+    })
+    .await;
+    assert_eq!(world.daemon.processes_of_copies(), Vec::<String>::new());
+    assert!(world.daemon.folders().is_empty());
+    world.daemon.start_again();
+    world.serving("dga", 1).await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_stands_by_and_takes_over() {
+    let mut world = World::start(&[]).await;
+    world.leads().await;
+    let standby = Daemon::start(&world.quorum, &["--session_timeout", "3000"]);
+    let both = async || {
+        world
+            .session
+            .children(&world.layout.leader_root())
+            .await
+            .unwrap()
+            .len()
+            == 2
+    };
+    eventually(LIMIT, "both to stand in line", both).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    assert!(standby.folders().is_empty(), "only the leader acts");
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+
+    world.daemon.kill();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    assert_eq!(standby.folders().len(), 1);
+}
+
+#[tokio::test]
+async fn a_copy_whose_folder_is_taken_away_ends() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    std::fs::remove_dir_all(&world.daemon.folders()[0]).unwrap();
+    let gone = async || !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists();
+    eventually(LIMIT, "its model to end", gone).await;
+    replaced(&world, "dga", pid).await;
+}
+
+#[tokio::test]
+async fn copies_and_registrations_survive_a_restart_of_zookeeper() {
+    let mut zookeeper = test_support::ZooKeeper::start().await;
+    let quorum = zookeeper.connect_string().to_owned();
+    let daemon = Daemon::start(&quorum, &["--session_timeout", "2000"]);
+    let config = maas_client::SessionConfig {
+        session_timeout: Duration::from_secs(40),
+        ..maas_client::SessionConfig::new(&quorum)
+    };
+    let session = maas_client::Session::connect(config).await.unwrap();
+    let layout = maas_client::layout::Layout::default();
+    let model = ModelFolder::answering();
+    let queue = maas_client::queue::Queue::new(session.clone(), layout.clone());
+    let add = format!(
+        r#"{{"name":"dga","version":"1.0","numInstances":1,"memory":64,"action":"ADD","path":"{}"}}"#,
+        model.path().display()
+    );
+    queue.offer(add.as_bytes()).await.unwrap();
+    let registry = maas_client::registry::Registry::new(session.clone(), layout.clone());
+    let entry = async || {
+        registry
+            .list()
+            .await
+            .ok()?
+            .into_iter()
+            .next()?
+            .registration
+            .ok()?
+    };
+    let before = eventually(LIMIT, "the copy to be registered", entry).await;
+
+    zookeeper.kill().await;
+    // Long enough that every session is given up: what comes back must come back by itself.
+    let deaf = async || session.get(&layout.service_root).await.is_err();
+    eventually(LIMIT, "the outage to be felt", deaf).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(daemon.pids_of("serve.py").len(), 1, "the model runs on");
+    zookeeper.restart().await;
+    let owner = async || {
+        let path = layout.registration(&before.name, &before.instance);
+        session
+            .stat(&path)
+            .await
+            .ok()
+            .flatten()
+            .map(|stat| stat.ephemeral_owner)
+    };
+    eventually(LIMIT, "the registration", async || owner().await.is_some()).await;
+    let after = eventually(LIMIT, "the copy to be registered again", entry).await;
+    assert_eq!(after, before, "the same copy at the same place");
+    // And the daemon takes requests again.
+    queue.offer(br#"{"name":"dga","version":"1.0","numInstances":1,"memory":0,"action":"REMOVE","path":null}"#).await.unwrap();
+    eventually(LIMIT, "the copy to go", async || {
+        daemon.processes_of_copies().is_empty()
+    })
+    .await;
+    session.close().await;
+}

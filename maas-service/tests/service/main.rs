@@ -1,0 +1,8 @@
+//! The service against real parties: a real ZooKeeper, real runners, real models.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+
+mod life;
+mod model_faults;
+mod queue_items;
+mod world;

@@ -1,0 +1,162 @@
+//! Models that misbehave: each ends in a status that says why, and none blocks another model.
+
+use std::fs;
+
+use maas_client::wire::state::{InstanceStatus, Phase};
+use test_support::ModelFolder;
+
+use crate::world::World;
+
+/// Deploys a model with this script beside a good one: the status tells `why`, and the good one serves.
+async fn check(script: &str, phase: Phase, why: &str) -> InstanceStatus {
+    check_folder(&ModelFolder::with_script(script), phase, why).await
+}
+
+async fn check_folder(folder: &ModelFolder, phase: Phase, why: &str) -> InstanceStatus {
+    let world = World::start(&["--start_timeout", "3"]).await;
+    let good = ModelFolder::answering();
+    world.add("bad", 1, folder.path()).await;
+    world.add("good", 1, good.path()).await;
+    let status = world.explained("bad", phase, why).await;
+    world.serving("good", 1).await;
+    assert!(
+        world.registered("bad").await.is_empty(),
+        "a copy that does not serve must not be registered"
+    );
+    // Whatever state it is in, it can be removed, and then nothing of it is left.
+    world.remove("bad", 1).await;
+    world.remove("good", 1).await;
+    world.nothing_is_left().await;
+    status
+}
+
+#[tokio::test]
+async fn a_folder_without_a_script() {
+    let folder = ModelFolder::answering();
+    fs::remove_file(folder.path().join("start.sh")).unwrap();
+    check_folder(&folder, Phase::Backoff, ".sh").await;
+}
+
+#[tokio::test]
+async fn a_script_that_is_not_executable_is_made_so() {
+    let folder = ModelFolder::answering();
+    let script = folder.path().join("start.sh");
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let world = World::start(&[]).await;
+    world.add("dga", 1, folder.path()).await;
+    world.serving("dga", 1).await;
+}
+
+#[tokio::test]
+async fn a_script_without_an_interpreter() {
+    let folder = ModelFolder::answering();
+    fs::write(folder.path().join("start.sh"), "#!/no/such/interpreter\n").unwrap();
+    check_folder(
+        &folder,
+        Phase::Backoff,
+        "start.sh` can't be started: No such file",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_script_that_exits_at_once_with_what_it_printed() {
+    let status = check(
+        "echo 'no model file' >&2; exit 7",
+        Phase::Backoff,
+        "exit code 7",
+    )
+    .await;
+    assert_eq!(status.last_output, ["no model file"]);
+    assert!(status.retry_at_ms.is_some());
+}
+
+#[tokio::test]
+async fn a_script_that_is_killed_by_a_signal() {
+    check("kill -SEGV $$", Phase::Backoff, "SIGSEGV").await;
+}
+
+#[tokio::test]
+async fn a_script_that_never_writes_endpoint_dat() {
+    check(
+        "exec sleep 1000",
+        Phase::Backoff,
+        "did not serve within 3 s: it has not written endpoint.dat",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_dat_full_of_garbage() {
+    let script = "echo 'http://localhost' > endpoint.dat; exec sleep 1000";
+    check(script, Phase::Starting, "endpoint.dat is not usable yet").await;
+    check(
+        script,
+        Phase::Backoff,
+        "did not serve within 3 s: endpoint.dat is not usable yet",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_dat_that_is_a_link() {
+    check(
+        "ln -s /etc/passwd endpoint.dat; exec sleep 1000",
+        Phase::Backoff,
+        "symbolic link",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_dat_of_a_gigabyte() {
+    check(
+        "truncate -s 1G endpoint.dat; exec sleep 1000",
+        Phase::Backoff,
+        "1073741824 bytes",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_dat_that_is_a_pipe() {
+    check(
+        "mkfifo endpoint.dat; exec sleep 1000",
+        Phase::Backoff,
+        "not a regular file",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_dat_that_names_another_host() {
+    let script = r#"echo '{"url":"http://192.0.2.7:80"}' > endpoint.dat; exec sleep 1000"#;
+    check(script, Phase::Backoff, "192.0.2.7` is not this host").await;
+}
+
+#[tokio::test]
+async fn a_url_that_nobody_answers_at() {
+    let port = test_support::free_port();
+    let script =
+        format!(r#"echo '{{"url":"http://localhost:{port}"}}' > endpoint.dat; exec sleep 1000"#);
+    check(&script, Phase::Backoff, "can't be connected to").await;
+}
+
+#[tokio::test]
+async fn ten_megabytes_of_output_neither_block_the_model_nor_fill_the_disk() {
+    let world = World::start(&[]).await;
+    let folder = ModelFolder::with_script(
+        r#"head -c 10000000 /dev/zero | tr '\0' 'x'; head -c 10000000 /dev/zero | tr '\0' 'y' >&2; exec "$python" -S -E serve.py"#,
+    );
+    world.add("loud", 1, folder.path()).await;
+    world.serving("loud", 1).await;
+    let logs = world.daemon.folders()[0].join("logs");
+    let bytes: u64 = fs::read_dir(logs)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(
+        (4_000_000..20_000_000).contains(&bytes),
+        "{bytes} bytes of logs"
+    );
+}

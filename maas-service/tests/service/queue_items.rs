@@ -1,0 +1,157 @@
+//! Whatever lies in the queue: it is carried out, refused or set aside with a reason, and never in the way of the next.
+
+use maas_client::wire::state::Outcome;
+use test_support::{ModelFolder, eventually};
+use zookeeper_client::CreateMode;
+
+use crate::world::{LIMIT, World};
+
+#[tokio::test]
+async fn what_is_no_request_is_set_aside_with_its_reason_and_the_next_good_one_is_served() {
+    let world = World::start(&[]).await;
+    let path = "/models/dga";
+    let good = |name: &str| {
+        format!(
+            r#"{{"name":"{name}","version":"1.0","numInstances":1,"memory":64,"action":"ADD","path":"{path}"}}"#
+        )
+    };
+    let cases = [
+        ("null".to_owned(), "LIST"),
+        (String::new(), "empty"),
+        ("garbage".to_owned(), "JSON"),
+        (good("dga").replace("\"path\"", "\"paht\""), "paht"),
+        (good("dga").replace("ADD", "SCALE"), "SCALE"),
+        (
+            good("dga").replace("\"numInstances\":1", "\"numInstances\":true"),
+            "numInstances",
+        ),
+        (good("../../etc"), "path segment"),
+        (good("a/b"), "path segment"),
+        (good(".."), "another place"),
+        (good(&"x".repeat(900_000)), "bytes"),
+    ];
+    for (item, why) in &cases {
+        let answer = world.answer(&world.offer(item).await).await;
+        assert_eq!(answer.outcome, Outcome::SetAside, "{item:.80}");
+        let reason = answer.reason.unwrap();
+        assert!(reason.contains(why), "{item:.80}: {reason}");
+    }
+    let letters = world.dead_letters().await;
+    assert_eq!(letters.len(), cases.len());
+    for (letter, (item, why)) in letters.iter().zip(&cases) {
+        assert!(
+            letter.reason.contains(why) && letter.bytes == item.len(),
+            "{letter:?}"
+        );
+        assert!(item.starts_with(&letter.excerpt) && letter.excerpt.len() <= 1000);
+    }
+
+    let model = ModelFolder::answering();
+    assert_eq!(
+        world.add("good", 1, model.path()).await.outcome,
+        Outcome::Accepted
+    );
+    world.serving("good", 1).await;
+    assert!(
+        world
+            .session
+            .children(&world.layout.queue)
+            .await
+            .unwrap()
+            .is_empty(),
+        "the queue is empty"
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_name_in_the_queue_is_reported_and_left_where_it_is() {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let foreign = world.layout.queue.join("queue-0000000000");
+    world.session.ensure(&world.layout.queue).await.unwrap();
+    world
+        .session
+        .create(&foreign, b"somebody else's", CreateMode::Persistent)
+        .await
+        .unwrap();
+    let letters = eventually(LIMIT, "it to be reported", async || {
+        let letters = world.dead_letters().await;
+        (!letters.is_empty()).then_some(letters)
+    });
+    let letters = letters.await;
+    assert!(
+        letters[0].item == "queue-0000000000" && letters[0].reason.contains("qn-"),
+        "{letters:?}"
+    );
+    assert!(world.session.stat(&foreign).await.unwrap().is_some());
+    let model = ModelFolder::answering();
+    assert_eq!(
+        world.add("good", 1, model.path()).await.outcome,
+        Outcome::Accepted
+    );
+}
+
+#[tokio::test]
+async fn what_the_original_clients_write_is_carried_out() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    // Numbers as texts, an ordinal for the action, text behind the object: all of it passes the original's Jackson.
+    let item = format!(
+        r#"{{"path":"{}","action":0,"memory":"64","numInstances":" 2 ","version":1.10,"name":"dga"}} trailing"#,
+        model.path().display()
+    );
+    let answer = world.answer(&world.offer(&item).await).await;
+    assert_eq!(
+        (answer.outcome, answer.instances),
+        (Outcome::Accepted, Some(2))
+    );
+    let registered = world.serving("dga", 2).await;
+    assert!(
+        registered
+            .iter()
+            .all(|entry| entry.version.as_str() == "1.10")
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_names_itself_counts_once_however_often_it_is_sent() {
+    let world = World::start(&[]).await;
+    let item = r#"{"name":"m","version":"1","numInstances":1,"memory":64,"action":"ADD","path":"/nowhere","id":"mine"}"#;
+    world.offer(item).await;
+    world.offer(item).await;
+    assert_eq!(world.answer("mine").await.instances, Some(1));
+    world.offer(item).await;
+    let drained = async || {
+        world
+            .session
+            .children(&world.layout.queue)
+            .await
+            .unwrap()
+            .is_empty()
+    };
+    eventually(LIMIT, "the queue to be drained", drained).await;
+    let results = world
+        .session
+        .children(&world.layout.results_root())
+        .await
+        .unwrap();
+    assert_eq!(results, ["mine"]);
+    assert_eq!(world.answer("mine").await.instances, Some(1));
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused_and_change_nothing() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    let other = ModelFolder::answering();
+    assert_eq!(world.remove("dga", 1).await.outcome, Outcome::Refused);
+    world.add("dga", 1, model.path()).await;
+    let refused = world.add("dga", 1, other.path()).await;
+    assert!(
+        refused.outcome == Outcome::Refused && refused.reason.unwrap().contains("another version")
+    );
+    world.serving("dga", 1).await;
+    let removed = world.remove("dga", 5).await;
+    assert!(removed.outcome == Outcome::Accepted && removed.reason.unwrap().contains("only 1 ran"));
+    world.nothing_is_left().await;
+}

@@ -1,0 +1,224 @@
+//! What the tests stand on: a ZooKeeper, a daemon, and somebody who sends requests and looks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::queue::Queue;
+use maas_client::registry::Registry;
+use maas_client::wire::registration::Registration;
+use maas_client::wire::state::{DeadLetter, InstanceStatus, Phase, RequestResult};
+use maas_client::{MaasClient, Session, SessionConfig};
+use test_support::{Daemon, SharedZooKeeper, ZooKeeper, eventually};
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A ZooKeeper tree of its own with a daemon on it.
+pub(crate) struct World {
+    pub(crate) daemon: Daemon,
+    pub(crate) session: Session,
+    pub(crate) layout: Layout,
+    pub(crate) quorum: String,
+    _zookeeper: SharedZooKeeper,
+}
+
+impl World {
+    pub(crate) async fn start(options: &[&str]) -> Self {
+        let zookeeper = ZooKeeper::shared().await;
+        let quorum = zookeeper.connect_string().to_owned();
+        let options: Vec<&str> = ["--session_timeout", "3000"]
+            .iter()
+            .chain(options)
+            .copied()
+            .collect();
+        let daemon = Daemon::start(&quorum, &options);
+        let session = Session::connect(SessionConfig::new(&quorum)).await.unwrap();
+        Self {
+            daemon,
+            session,
+            layout: Layout::default(),
+            quorum,
+            _zookeeper: zookeeper,
+        }
+    }
+
+    pub(crate) async fn offer(&self, item: &str) -> String {
+        let queue = Queue::new(self.session.clone(), self.layout.clone());
+        queue.offer(item.as_bytes()).await.unwrap().identity_prefix
+    }
+
+    /// Asks for copies of the model in `folder`, and gives the answer.
+    pub(crate) async fn add(&self, name: &str, copies: u32, folder: &Path) -> RequestResult {
+        let item = format!(
+            r#"{{"name":"{name}","version":"1.0","numInstances":{copies},"memory":64,"action":"ADD","path":"{}"}}"#,
+            folder.display()
+        );
+        self.answer(&self.offer(&item).await).await
+    }
+
+    pub(crate) async fn remove(&self, name: &str, copies: u32) -> RequestResult {
+        let item = format!(
+            r#"{{"name":"{name}","version":"1.0","numInstances":{copies},"memory":0,"action":"REMOVE","path":null}}"#
+        );
+        self.answer(&self.offer(&item).await).await
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn answer(&self, identity_prefix: &str) -> RequestResult {
+        let root = self.layout.results_root();
+        let answer = async || {
+            let names = self.session.children(&root).await.unwrap();
+            let name = names
+                .into_iter()
+                .find(|name| name.starts_with(identity_prefix))?;
+            let (data, _) = self.session.get(&root.join(&name)).await.unwrap()?;
+            Some(RequestResult::parse(&data).unwrap())
+        };
+        eventually(LIMIT, "the answer to a request", answer).await
+    }
+
+    async fn documents<T>(&self, root: &ZnodePath, parse: impl Fn(&[u8]) -> T) -> Vec<T> {
+        let mut names = self.session.children(root).await.unwrap();
+        names.sort();
+        let paths: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+        let contents = self.session.get_many(&paths).await.unwrap();
+        contents
+            .into_iter()
+            .flatten()
+            .map(|(data, _)| parse(&data))
+            .collect()
+    }
+
+    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.documents(&self.layout.dead_root(), |data| {
+            DeadLetter::parse(data).unwrap()
+        })
+        .await
+    }
+
+    /// What the runners of a model's copies say of themselves, oldest first.
+    pub(crate) async fn statuses(&self, name: &str) -> Vec<InstanceStatus> {
+        let all = self
+            .documents(&self.layout.instances_root(), |data| {
+                InstanceStatus::parse(data).unwrap()
+            })
+            .await;
+        all.into_iter()
+            .filter(|status| status.name.as_str() == name)
+            .collect()
+    }
+
+    /// The entries of a model's copies, oldest first.
+    pub(crate) async fn registered(&self, name: &str) -> Vec<Registration> {
+        let entries = Registry::new(self.session.clone(), self.layout.clone())
+            .list()
+            .await
+            .unwrap();
+        let readable = entries
+            .into_iter()
+            .map(|entry| entry.registration.unwrap().unwrap());
+        readable
+            .filter(|entry| entry.name.as_str() == name)
+            .collect()
+    }
+
+    /// Waits until exactly so many copies of a model serve and are registered.
+    pub(crate) async fn serving(&self, name: &str, copies: usize) -> Vec<Registration> {
+        let serving = async || {
+            let statuses = self.statuses(name).await;
+            let registered = self.registered(name).await;
+            let right = statuses.len() == copies
+                && statuses.iter().all(|status| status.phase == Phase::Serving)
+                && registered.len() == copies;
+            if right {
+                Ok(registered)
+            } else {
+                Err((statuses, registered))
+            }
+        };
+        eventually(
+            LIMIT,
+            &format!("{copies} copies of {name} to serve"),
+            serving,
+        )
+        .await
+    }
+
+    /// Waits until the only copy of a model is in a phase for a reason that holds `why`.
+    pub(crate) async fn explained(&self, name: &str, phase: Phase, why: &str) -> InstanceStatus {
+        let explained = async || {
+            let statuses = self.statuses(name).await;
+            let fits = |s: &InstanceStatus| {
+                s.phase == phase && s.reason.as_deref().is_some_and(|r| r.contains(why))
+            };
+            statuses
+                .iter()
+                .find(|status| fits(status))
+                .cloned()
+                .ok_or(statuses)
+        };
+        eventually(
+            LIMIT,
+            &format!("{name} to be {phase} because of `{why}`"),
+            explained,
+        )
+        .await
+    }
+
+    /// Waits until nothing is left of any copy: no process, no folder, no znode.
+    pub(crate) async fn nothing_is_left(&self) {
+        let left = async || {
+            let mut left = self.daemon.processes_of_copies();
+            left.extend(
+                self.daemon
+                    .folders()
+                    .iter()
+                    .map(|folder| folder.display().to_string()),
+            );
+            for root in [
+                self.layout.service_root.clone(),
+                self.layout.instances_root(),
+                self.layout.desired_root(),
+            ] {
+                left.extend(
+                    self.session
+                        .children(&root)
+                        .await
+                        .unwrap()
+                        .iter()
+                        .map(|child| root.join(child).to_string()),
+                );
+            }
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        };
+        eventually(LIMIT, "nothing to be left of any copy", left).await;
+    }
+
+    /// Finds a model as a program does, and calls it.
+    pub(crate) async fn apply(
+        &self,
+        name: &str,
+        args: &[(&str, &str)],
+    ) -> serde_json::Map<String, serde_json::Value> {
+        let maas = MaasClient::connect(SessionConfig::new(&self.quorum))
+            .await
+            .unwrap();
+        let endpoint = maas.get_endpoint(name, None).unwrap();
+        let answer = maas.model_apply(&endpoint, None, args).await.unwrap();
+        maas.close().await;
+        answer
+    }
+
+    pub(crate) async fn leads(&self) {
+        let leads = async || {
+            !self
+                .session
+                .children(&self.layout.leader_root())
+                .await
+                .unwrap()
+                .is_empty()
+        };
+        eventually(LIMIT, "the daemon to lead", leads).await;
+    }
+}
