@@ -1,5 +1,10 @@
 //! Registry, discovery, queue and calls against a real ZooKeeper and real HTTP.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
 use std::time::Duration;
 
 use axum::extract::{Query, RawQuery};

@@ -1,5 +1,10 @@
 //! The session against a real ZooKeeper that is killed, restarted and made to forget.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
 use std::time::Duration;
 
 use maas_client::held::Held;

@@ -76,9 +76,8 @@ impl From<maas_client::ConnectError> for Failure {
     fn from(error: maas_client::ConnectError) -> Self {
         match error {
             maas_client::ConnectError::ZooKeeper(error) => error.into(),
-            config @ (maas_client::ConnectError::Config { .. } | maas_client::ConnectError::Path { .. }) => {
-                Self::new(Exit::Error, config.into())
-            }
+            config @ (maas_client::ConnectError::Config { .. }
+            | maas_client::ConnectError::Path { .. }) => Self::new(Exit::Error, config.into()),
             http @ maas_client::ConnectError::Http(_) => Self::new(Exit::Error, http.into()),
         }
     }

@@ -215,7 +215,10 @@ fn is_lost(status: &InstanceStatus) -> bool {
 ///
 /// # Errors
 /// When ZooKeeper can't be asked.
-pub(crate) async fn statuses(session: &Session, layout: &Layout) -> Result<Vec<InstanceStatus>, ZkError> {
+pub(crate) async fn statuses(
+    session: &Session,
+    layout: &Layout,
+) -> Result<Vec<InstanceStatus>, ZkError> {
     let root = layout.instances_root();
     let paths: Vec<ZnodePath> = session
         .children(&root)

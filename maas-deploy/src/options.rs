@@ -24,7 +24,11 @@ pub(crate) const SHORT_FORMS: ShortForms = &[
 
 /// Puts a model into the model store and asks for copies of it, takes copies away, and lists what serves.
 #[derive(Debug, Parser)]
-#[command(name = "maas_deploy", disable_version_flag = true, max_term_width = 110)]
+#[command(
+    name = "maas_deploy",
+    disable_version_flag = true,
+    max_term_width = 110
+)]
 #[command(after_help = "\
 Examples:
   maas_deploy -zq node1:2181 -mo ADD -lmp ./mock_dga -hmp /user/root/models -n dga -v 1.0 -ni 1 -m 512 --wait

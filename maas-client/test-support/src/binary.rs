@@ -17,19 +17,31 @@ pub fn binary(name: &str) -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         // A test program lies in <target>/<profile>/deps.
         let own = std::env::current_exe().expect("a running program can find itself");
-        let profile = own.ancestors().nth(2).expect("a test lies two folders below its profile's");
+        let profile = own
+            .ancestors()
+            .nth(2)
+            .expect("a test lies two folders below its profile's");
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--locked", "--manifest-path"]);
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-        build.arg("--target-dir").arg(profile.parent().expect("a profile's folder lies in the target folder"));
+        build.arg("--target-dir").arg(
+            profile
+                .parent()
+                .expect("a profile's folder lies in the target folder"),
+        );
         if profile.ends_with("release") {
             build.arg("--release");
         }
         for program in PROGRAMS {
             build.args(["--bin", program]);
         }
-        let status = build.status().expect("cargo, which runs this test, can be run");
-        assert!(status.success(), "the programs under test don't build: {status}");
+        let status = build
+            .status()
+            .expect("cargo, which runs this test, can be run");
+        assert!(
+            status.success(),
+            "the programs under test don't build: {status}"
+        );
         profile.to_owned()
     });
     folder.join(name)

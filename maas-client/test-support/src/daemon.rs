@@ -28,7 +28,9 @@ impl Daemon {
             .args(options)
             .env("MAAS_HOME", folder.path())
             .env("MAAS_LOG", "info,zookeeper_client=warn");
-        Self { leash: Leash::start("maas_service", folder, &program) }
+        Self {
+            leash: Leash::start("maas_service", folder, &program),
+        }
     }
 
     /// Where the folders of its copies lie.
@@ -38,7 +40,8 @@ impl Daemon {
 
     /// The copies' folders there are.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.instances()).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+        let entries = fs::read_dir(self.instances())
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect());
         let mut folders: Vec<PathBuf> = entries.unwrap_or_default();
         folders.sort();
         folders
@@ -71,13 +74,21 @@ impl Daemon {
 
     /// The command line of every process that belongs to a copy of this daemon, now.
     pub fn processes_of_copies(&self) -> Vec<String> {
-        processes().into_iter().filter(|(_, line)| line.contains(&self.marker())).map(|(_, line)| line).collect()
+        processes()
+            .into_iter()
+            .filter(|(_, line)| line.contains(&self.marker()))
+            .map(|(_, line)| line)
+            .collect()
     }
 
     /// The ids of the processes whose command line holds both the path of this daemon's copies and `text`.
     pub fn pids_of(&self, text: &str) -> Vec<u32> {
         let marker = self.marker();
-        processes().into_iter().filter(|(_, l)| l.contains(&marker) && l.contains(text)).map(|(pid, _)| pid).collect()
+        processes()
+            .into_iter()
+            .filter(|(_, l)| l.contains(&marker) && l.contains(text))
+            .map(|(pid, _)| pid)
+            .collect()
     }
 
     fn marker(&self) -> String {
@@ -92,28 +103,43 @@ impl Drop for Daemon {
             for folder in self.folders() {
                 for log in ["runner.log", "stderr"] {
                     let path = folder.join("logs").join(log);
-                    eprintln!("--- {}:\n{}", path.display(), fs::read_to_string(&path).unwrap_or_default());
+                    eprintln!(
+                        "--- {}:\n{}",
+                        path.display(),
+                        fs::read_to_string(&path).unwrap_or_default()
+                    );
                 }
             }
         }
         self.leash.kill();
         // Runners outlive their daemon; without these, and without their folder, they would end by themselves, but later.
         for pid in self.pids_of("maas_runner") {
-            let _it_may_have_ended = Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status();
+            let _it_may_have_ended = Command::new("kill")
+                .args(["-s", "KILL", &pid.to_string()])
+                .status();
         }
     }
 }
 
 /// Every process there is, with its command line.
 fn processes() -> Vec<(u32, String)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let line = |pid: u32| {
         let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         // A model's own processes are known by their working folder, which is in their environment.
-        let text = [bytes, environment].concat().iter().map(|&b| if b == 0 { b' ' } else { b }).collect::<Vec<u8>>();
+        let text = [bytes, environment]
+            .concat()
+            .iter()
+            .map(|&b| if b == 0 { b' ' } else { b })
+            .collect::<Vec<u8>>();
         let text = String::from_utf8_lossy(&text).into_owned();
         (!text.trim().is_empty()).then_some((pid, text))
     };
-    entries.flatten().filter_map(|e| line(e.file_name().to_str()?.parse().ok()?)).collect()
+    entries
+        .flatten()
+        .filter_map(|e| line(e.file_name().to_str()?.parse().ok()?))
+        .collect()
 }

@@ -260,20 +260,24 @@ fn start_data_node(jars: &Path, uri: &str, settings: &[(&str, &str)]) -> Leash {
 }
 
 fn java(jars: &Path, folder: &Path, heap: &str, class: &str) -> Vec<String> {
-    let class_path = format!("{}:{}/*", folder.join("conf").display(), jars.display());
+    let conf = folder.join("conf");
+    let class_path = format!("{}:{}/*", conf.display(), jars.display());
     let heap = format!("-Xmx{heap}");
-    // Hadoop's injection library reaches into java.lang, which Java forbids unless told otherwise.
-    let flags = [
+    // In a container the machine's own name often means nothing, and then Hadoop does not start. With a hosts file of
+    // their own the daemons know it, and ask no name server.
+    let hosts = format!("-Djdk.net.hosts.file={}", conf.join("hosts").display());
+    let quick = [
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
-        "--add-opens",
     ];
-    [&heap]
+    // Hadoop's injection library reaches into java.lang, which Java forbids unless told otherwise.
+    let open = ["--add-opens", "java.base/java.lang=ALL-UNNAMED"];
+    let main = [&heap, &hosts, "-cp", &class_path, class];
+    quick
         .into_iter()
-        .map(String::as_str)
-        .chain(flags)
-        .chain(["java.base/java.lang=ALL-UNNAMED", "-cp", &class_path, class])
+        .chain(open)
+        .chain(main)
         .map(str::to_owned)
         .collect()
 }
@@ -298,6 +302,13 @@ fn configure(folder: &Path, uri: &str, given: &[(&str, &str)], own: &[(&str, &st
         .and_then(|()| fs::write(conf.join("core-site.xml"), configuration(&core)))
         .and_then(|()| fs::write(conf.join("hdfs-site.xml"), configuration(&hdfs)))
         .and_then(|()| fs::write(conf.join("log4j.properties"), LOG4J))
+        .and_then(|()| {
+            let own_name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+            fs::write(
+                conf.join("hosts"),
+                format!("127.0.0.1 localhost {own_name}"),
+            )
+        })
         .expect("a new temporary folder can be written to");
 }
 

@@ -56,7 +56,11 @@ impl ModelFolder {
     pub fn with_script(script: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         fs::write(folder.path().join("serve.py"), SERVER).expect("the folder can be written");
-        fs::write(folder.path().join("start.sh"), format!("#!/bin/sh\n{START}{script}\n")).expect("the folder can be written");
+        fs::write(
+            folder.path().join("start.sh"),
+            format!("#!/bin/sh\n{START}{script}\n"),
+        )
+        .expect("the folder can be written");
         make_executable(&folder.path().join("start.sh"));
         Self { folder }
     }
