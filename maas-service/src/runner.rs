@@ -270,7 +270,7 @@ impl Runner {
             .map_err(Outcome::Failed)?;
         self.status.enter(Phase::Probing, None);
         *progress = format!("{url} has not been asked yet");
-        self.await_answer(&url, progress).await;
+        self.await_answer(&url, &endpoint.url, progress).await;
         *progress = "ZooKeeper has not taken the registration yet".to_owned();
         self.publish(&url, endpoint.functions).await;
         info!(%url, "the copy is serving");
@@ -296,10 +296,21 @@ impl Runner {
         }
     }
 
-    async fn await_answer(&self, url: &Url, progress: &mut String) {
+    /// Asks at `url` until it answers; `written` is what the model itself calls it.
+    async fn await_answer(&self, url: &Url, written: &str, progress: &mut String) {
         let mut pause = Duration::from_millis(5);
         while let Err(why) = probe::ask(url).await {
-            *progress = why;
+            *progress = match Url::parse(written) {
+                // The usual mistake: other hosts can't reach what listens on the loopback address only.
+                Ok(written)
+                    if written.host() != url.host() && probe::ask(&written).await.is_ok() =>
+                {
+                    format!(
+                        "{why}, though {written} answers; the server must listen on 0.0.0.0 or on $MAAS_HOST"
+                    )
+                }
+                _ => why,
+            };
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
         }

@@ -266,6 +266,8 @@ fn java(jars: &Path, folder: &Path, heap: &str, class: &str) -> Vec<String> {
     // In a container the machine's own name often means nothing, and then Hadoop does not start. With a hosts file of
     // their own the daemons know it, and ask no name server.
     let hosts = format!("-Djdk.net.hosts.file={}", conf.join("hosts").display());
+    // Their web servers unpack things there.
+    let temporary = format!("-Djava.io.tmpdir={}", folder.display());
     let quick = [
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
@@ -273,7 +275,7 @@ fn java(jars: &Path, folder: &Path, heap: &str, class: &str) -> Vec<String> {
     ];
     // Hadoop's injection library reaches into java.lang, which Java forbids unless told otherwise.
     let open = ["--add-opens", "java.base/java.lang=ALL-UNNAMED"];
-    let main = [&heap, &hosts, "-cp", &class_path, class];
+    let main = [&heap, &hosts, &temporary, "-cp", &class_path, class];
     quick
         .into_iter()
         .chain(open)

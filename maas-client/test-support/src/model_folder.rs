@@ -7,15 +7,15 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// A server in a few lines of Python: answers every GET with a JSON object that tells its process id, the path and
-/// its own arguments. It serves on 127.0.0.1 and writes `endpoint.dat` once it listens.
+/// its own arguments. It serves on every address and writes `endpoint.dat` once it listens.
 const SERVER: &str = r#"
 import json, os, signal, socket, sys, threading
 listener = socket.socket()
-listener.bind(("127.0.0.1", 0))
+listener.bind(("0.0.0.0", 0))
 listener.listen(64)
 def publish():
     with open(".endpoint", "w") as file:
-        json.dump({"url": "http://127.0.0.1:%d" % listener.getsockname()[1]}, file)
+        json.dump({"url": "http://0.0.0.0:%d" % listener.getsockname()[1]}, file)
     os.rename(".endpoint", "endpoint.dat")
 def answer(connection):
     with connection:

@@ -1,7 +1,11 @@
 //! The service against real parties: a real ZooKeeper, real runners, real models.
 
-#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect has failed"
+)]
 
+mod command_line;
 mod life;
 mod model_faults;
 mod queue_items;

@@ -160,3 +160,20 @@ async fn ten_megabytes_of_output_neither_block_the_model_nor_fill_the_disk() {
         "{bytes} bytes of logs"
     );
 }
+
+#[tokio::test]
+async fn a_server_that_listens_where_nobody_else_reaches_it() {
+    // 127.0.0.2 stands for an address of this machine by which it is known to others.
+    let world = World::start(&["--start_timeout", "3", "--hostname", "127.0.0.2"]).await;
+    let folder = ModelFolder::with_script(
+        r#"sed -i 's/("0.0.0.0", 0)/("127.0.0.1", 0)/; s|http://0.0.0.0|http://127.0.0.1|' serve.py; exec "$python" -S -E serve.py"#,
+    );
+    world.add("shy", 1, folder.path()).await;
+    world
+        .explained(
+            "shy",
+            Phase::Backoff,
+            "must listen on 0.0.0.0 or on $MAAS_HOST",
+        )
+        .await;
+}
