@@ -37,6 +37,14 @@ pub struct LaunchSpec {
     pub memory_mb: u32,
     /// Where the bundle lies in the model store.
     pub path: String,
+    /// What all copies of a daemon have in common.
+    #[serde(flatten)]
+    pub settings: RunnerSettings,
+}
+
+/// What all copies of a daemon have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerSettings {
     /// Which ZooKeeper: `host:port[,host:port…][/chroot]`.
     pub quorum: String,
     /// Where the config node lies.
@@ -224,14 +232,16 @@ pub(crate) mod tests {
             version: Version::new(version).expect("a version"),
             memory_mb: 64,
             path: "/models/x".to_owned(),
-            quorum: "localhost:2181".to_owned(),
-            config_node: "/metron/maas/config".to_owned(),
-            session_timeout: Duration::from_secs(6),
-            hostname: "localhost".to_owned(),
-            environment: BTreeMap::new(),
-            start_timeout: Duration::from_secs(60),
-            drain: Duration::ZERO,
-            stop_grace: Duration::from_secs(5),
+            settings: RunnerSettings {
+                quorum: "localhost:2181".to_owned(),
+                config_node: "/metron/maas/config".to_owned(),
+                session_timeout: Duration::from_secs(6),
+                hostname: "localhost".to_owned(),
+                environment: BTreeMap::new(),
+                start_timeout: Duration::from_secs(60),
+                drain: Duration::ZERO,
+                stop_grace: Duration::from_secs(5),
+            },
         }
     }
 

@@ -4,12 +4,11 @@
 //! found by looking at the folders, not by remembering: so a daemon that was killed and started again goes on where the last
 //! one stopped. Only runners of the same ZooKeeper and config node are ours; several daemons can share a machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use maas_client::InstanceId;
 use maas_client::wire::state::{Desired, Phase};
@@ -19,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::instance_folder::{self, InstanceFolder, LaunchSpec};
+use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life};
 use crate::process::{ProcessIdentity, watched};
 use crate::runner::{last_lines, log_file};
@@ -31,22 +30,8 @@ pub struct LaunchSettings {
     pub instances: PathBuf,
     /// The runner's binary.
     pub runner: PathBuf,
-    /// As in [`LaunchSpec`].
-    pub quorum: String,
-    /// As in [`LaunchSpec`].
-    pub config_node: String,
-    /// As in [`LaunchSpec`].
-    pub session_timeout: Duration,
-    /// As in [`LaunchSpec`].
-    pub hostname: String,
-    /// As in [`LaunchSpec`].
-    pub environment: BTreeMap<String, String>,
-    /// As in [`LaunchSpec`].
-    pub start_timeout: Duration,
-    /// As in [`LaunchSpec`].
-    pub drain: Duration,
-    /// As in [`LaunchSpec`].
-    pub stop_grace: Duration,
+    /// What their runners need to know.
+    pub copies: RunnerSettings,
 }
 
 /// Starts, stops and finds copies on this machine.
@@ -116,7 +101,11 @@ impl LocalLauncher {
     }
 
     fn is_ours(&self, spec: &LaunchSpec) -> bool {
-        spec.quorum == self.settings.quorum && spec.config_node == self.settings.config_node
+        (&spec.settings.quorum, &spec.settings.config_node)
+            == (
+                &self.settings.copies.quorum,
+                &self.settings.copies.config_node,
+            )
     }
 
     /// Starts one more copy.
@@ -132,14 +121,7 @@ impl LocalLauncher {
             version: desired.version.clone(),
             memory_mb: desired.memory_mb,
             path: desired.path.clone(),
-            quorum: settings.quorum.clone(),
-            config_node: settings.config_node.clone(),
-            session_timeout: settings.session_timeout,
-            hostname: settings.hostname.clone(),
-            environment: settings.environment.clone(),
-            start_timeout: settings.start_timeout,
-            drain: settings.drain,
-            stop_grace: settings.stop_grace,
+            settings: settings.copies.clone(),
         };
         let folder = InstanceFolder::new(&settings.instances, &instance);
         let child = folder

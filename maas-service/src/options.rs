@@ -10,6 +10,7 @@ use maas_client::SessionConfig;
 use maas_client::layout::{DEFAULT_CONFIG_NODE, ZnodePath};
 use maas_client::spelling::ShortForms;
 
+use crate::instance_folder::RunnerSettings;
 use crate::launcher::LaunchSettings;
 use crate::runner::is_this_host;
 use crate::service::{OnStop, ServiceConfig};
@@ -213,14 +214,16 @@ impl Options {
             launch: LaunchSettings {
                 instances,
                 runner,
-                quorum: self.zk_quorum,
-                config_node: self.zk_root,
-                session_timeout,
-                hostname,
-                environment,
-                start_timeout: Duration::from_secs(self.start_timeout),
-                drain: Duration::from_millis(self.drain),
-                stop_grace: Duration::from_secs(self.stop_grace),
+                copies: RunnerSettings {
+                    quorum: self.zk_quorum,
+                    config_node: self.zk_root,
+                    session_timeout,
+                    hostname,
+                    environment,
+                    start_timeout: Duration::from_secs(self.start_timeout),
+                    drain: Duration::from_millis(self.drain),
+                    stop_grace: Duration::from_secs(self.stop_grace),
+                },
             },
             on_stop: if self.stop_models {
                 OnStop::StopModels

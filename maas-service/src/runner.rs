@@ -104,12 +104,12 @@ fn stop_when_gone(folder: &InstanceFolder, stop: &CancellationToken) -> JoinSet<
 /// Connects to ZooKeeper, however long it takes. `None` when there is nothing to connect for any more.
 async fn connect(spec: &LaunchSpec, stop: &CancellationToken) -> Option<(Session, Layout)> {
     let config = SessionConfig {
-        session_timeout: spec.session_timeout,
-        ..SessionConfig::new(&spec.quorum)
+        session_timeout: spec.settings.session_timeout,
+        ..SessionConfig::new(&spec.settings.quorum)
     };
     let attempt = async || -> anyhow::Result<(Session, Layout)> {
         let session = Session::connect(config.clone()).await?;
-        let layout = Layout::read(&session, &ZnodePath::new(&spec.config_node)?).await?;
+        let layout = Layout::read(&session, &ZnodePath::new(&spec.settings.config_node)?).await?;
         Ok((session, layout))
     };
     let mut backoff = Backoff::default();
@@ -226,12 +226,12 @@ impl Runner {
         if matches!(outcome, Outcome::Stopped) {
             self.status.enter(Phase::Draining, None);
             if self.withdraw().await {
-                tokio::time::sleep(self.spec.drain).await;
+                tokio::time::sleep(self.spec.settings.drain).await;
             }
         } else {
             self.withdraw().await;
         }
-        let ending = model.stop(self.spec.stop_grace).await;
+        let ending = model.stop(self.spec.settings.stop_grace).await;
         debug!(%ending, "nothing of the model is left");
         outcome
     }
@@ -239,9 +239,9 @@ impl Runner {
     /// Follows a started model until it ends or must be ended.
     async fn follow(&mut self, model: &mut Model, changes: &mut FolderWatch) -> Outcome {
         let stop = self.stop.clone();
-        let deadline = tokio::time::sleep(self.spec.start_timeout);
+        let deadline = tokio::time::sleep(self.spec.settings.start_timeout);
         tokio::pin!(deadline);
-        let limit = self.spec.start_timeout.as_secs();
+        let limit = self.spec.settings.start_timeout.as_secs();
         let mut progress = "it has not written endpoint.dat".to_owned();
         let serving = tokio::select! {
             serving = self.bring_up(changes, &mut progress) => serving,
@@ -265,7 +265,7 @@ impl Runner {
         progress: &mut String,
     ) -> Result<(), Outcome> {
         let endpoint = self.await_endpoint(changes, progress).await?;
-        let url = endpoint::public_url(&endpoint.url, &self.spec.hostname)
+        let url = endpoint::public_url(&endpoint.url, &self.spec.settings.hostname)
             .await
             .map_err(Outcome::Failed)?;
         self.status.enter(Phase::Probing, None);
@@ -405,10 +405,10 @@ fn environment(spec: &LaunchSpec, work: &std::path::Path) -> BTreeMap<String, St
         ("MAAS_MODEL", spec.name.to_string()),
         ("MAAS_VERSION", spec.version.to_string()),
         ("MAAS_MEMORY_MB", spec.memory_mb.to_string()),
-        ("MAAS_HOST", spec.hostname.clone()),
+        ("MAAS_HOST", spec.settings.hostname.clone()),
     ];
     environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    environment.extend(spec.environment.clone());
+    environment.extend(spec.settings.environment.clone());
     environment
 }
 
@@ -438,7 +438,7 @@ impl Status {
             instance: spec.instance.clone(),
             name: spec.name.clone(),
             version: spec.version.clone(),
-            host: spec.hostname.clone(),
+            host: spec.settings.hostname.clone(),
             phase: Phase::Pending,
             since_ms: now_ms(),
             restarts: 0,

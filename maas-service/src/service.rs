@@ -52,7 +52,7 @@ pub async fn run(config: ServiceConfig, stop: CancellationToken) -> anyhow::Resu
     })?;
     let mut intake = Intake::new(session.clone(), layout.clone());
     let mut reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, ends);
-    let who = format!("{} {}", config.launch.hostname, std::process::id());
+    let who = format!("{} {}", config.launch.copies.hostname, std::process::id());
     while !stop.is_cancelled() {
         let lead = tokio::select! {
             lead = leader::lead(&session, &layout, &who) => lead,
@@ -65,7 +65,7 @@ pub async fn run(config: ServiceConfig, stop: CancellationToken) -> anyhow::Resu
             );
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        info!(queue = %layout.queue, registry = %layout.service_root, host = %config.launch.hostname, "ready to accept requests");
+        info!(queue = %layout.queue, registry = %layout.service_root, host = %config.launch.copies.hostname, "ready to accept requests");
         tokio::select! {
             () = intake.run(&lead) => warn!("another daemon leads; standing by"),
             () = reconciler.run() => {}
@@ -78,7 +78,7 @@ pub async fn run(config: ServiceConfig, stop: CancellationToken) -> anyhow::Resu
             info!("stopping all copies");
             let launch = &config.launch;
             reconciler
-                .stop_all(launch.drain + launch.stop_grace + Duration::from_secs(10))
+                .stop_all(launch.copies.drain + launch.copies.stop_grace + Duration::from_secs(10))
                 .await;
         }
         OnStop::LeaveModels => {
