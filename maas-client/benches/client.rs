@@ -28,7 +28,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use maas_client::apply::{ApplyOptions, Caller};
 use maas_client::discovery::{Discovery, Endpoint};
+use maas_client::endpoint_url::EndpointUrl;
 use maas_client::layout::Layout;
+use maas_client::session::CreateMode;
 use maas_client::wire::endpoint_dat::Functions;
 use maas_client::wire::registration::Registration;
 use maas_client::{InstanceId, ModelName, Session, SessionConfig, Version};
@@ -36,7 +38,6 @@ use rand::RngExt;
 use test_support::ZooKeeper;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use zookeeper_client::CreateMode;
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
@@ -63,7 +64,7 @@ fn entry(name: &str, version: &str, instance: usize, url: &str) -> Registration 
         name: ModelName::new(name).unwrap(),
         version: Version::new(version).unwrap(),
         instance: InstanceId::new(instance.to_string()).unwrap(),
-        url: url.parse().unwrap(),
+        url: EndpointUrl::parse(url).unwrap(),
         functions: Functions::default(),
         registered_ms: 1,
     }

@@ -4,21 +4,21 @@
 //! UTF-8, and an answer that counts only with status 200 and a JSON object. What Metron's lacks is here: deadlines, a
 //! bounded answer, connections that are kept and shared, redirects that end, and errors that say whose fault it was.
 
+mod connections;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, HeaderValue, LOCATION};
+use hyper::header::{ACCEPT, HOST, HeaderValue, LOCATION};
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::discovery::Endpoint;
+use connections::{Connections, Server};
 
 /// How calls are made.
 #[derive(Clone, Debug)]
@@ -125,8 +125,8 @@ impl ApplyError {
 /// An endpoint's URL, taken apart once so that calls only put a path to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CallTarget {
-    /// Scheme and authority, or why there are none.
-    base: Result<(Scheme, hyper::http::uri::Authority), String>,
+    /// Or why there is none that can be called.
+    server: Result<Server, String>,
     /// Ends with `/`.
     path: String,
     query: Option<String>,
@@ -134,26 +134,6 @@ pub(crate) struct CallTarget {
 
 impl CallTarget {
     pub(crate) fn new(url: &Url) -> Self {
-        let base = match url.scheme() {
-            "http" => Ok(Scheme::HTTP),
-            "https" => Ok(Scheme::HTTPS),
-            other => Err(format!(
-                "`{other}` is not a scheme that can be called; http and https are"
-            )),
-        };
-        let authority = url.host_str().map(|host| match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        });
-        let base = base.and_then(|scheme| {
-            let authority = authority.ok_or_else(|| "it has no host".to_owned())?;
-            Ok((
-                scheme,
-                authority
-                    .parse()
-                    .map_err(|e| format!("its host can't be used: {e}"))?,
-            ))
-        });
         let path = url.path();
         let path = if path.ends_with('/') {
             path.to_owned()
@@ -161,7 +141,7 @@ impl CallTarget {
             format!("{path}/")
         };
         Self {
-            base,
+            server: server_of(url),
             path,
             query: url.query().map(str::to_owned),
         }
@@ -169,7 +149,6 @@ impl CallTarget {
 
     /// `<url>/<function>?<args>`. The URL's own query, if any, comes first.
     fn uri(&self, function: &str, args: &[(&str, &str)]) -> Result<Uri, String> {
-        let (scheme, authority) = self.base.as_ref().map_err(Clone::clone)?;
         let function = function.strip_prefix('/').unwrap_or(function);
         let (function, function_query) = match function.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -203,18 +182,36 @@ impl CallTarget {
             text = form.finish();
         }
         let path = PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|e| e.to_string())?;
-        let uri = Uri::builder()
-            .scheme(scheme.clone())
-            .authority(authority.clone())
-            .path_and_query(path);
-        uri.build().map_err(|e| e.to_string())
+        Ok(Uri::from(path))
     }
+}
+
+/// The server a URL leads to.
+fn server_of(url: &Url) -> Result<Server, String> {
+    let scheme = match url.scheme() {
+        "http" => Scheme::HTTP,
+        "https" => Scheme::HTTPS,
+        other => {
+            return Err(format!(
+                "`{other}` is not a scheme that can be called; http and https are"
+            ));
+        }
+    };
+    let host = url.host_str().ok_or_else(|| "it has no host".to_owned())?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let authority = authority
+        .parse()
+        .map_err(|error| format!("its host can't be used: {error}"))?;
+    Server::new(scheme, authority)
 }
 
 /// Makes calls; keeps and shares connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller {
-    http: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    connections: Arc<Connections>,
     options: ApplyOptions,
 }
 
@@ -224,20 +221,8 @@ impl Caller {
     /// # Errors
     /// [`ApplyError::Tls`] when the TLS side can't be set up.
     pub fn new(options: ApplyOptions) -> Result<Self, ApplyError> {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(options.connect_timeout));
-        let provider = rustls::crypto::ring::default_provider();
-        let tls =
-            match HttpsConnectorBuilder::new().with_provider_and_native_roots(provider.clone()) {
-                Ok(trusting) => trusting,
-                // A machine without installed certificates can still call http; calls by https will say what is missing.
-                Err(_) => HttpsConnectorBuilder::new().with_tls_config(trusting_nobody(provider)?),
-            };
-        let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
         Ok(Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            connections: Connections::new(options.connect_timeout)?,
             options,
         })
     }
@@ -255,125 +240,118 @@ impl Caller {
     ) -> Result<Map<String, Value>, ApplyError> {
         let alias = function.unwrap_or("apply");
         let path = endpoint.functions.get(alias).unwrap_or(alias);
-        let uri = endpoint
+        let bad_url = |why: String| ApplyError::BadUrl {
+            url: endpoint.url.clone(),
+            why,
+        };
+        let server = endpoint
             .target
-            .uri(path, args)
-            .map_err(|why| ApplyError::BadUrl {
-                url: endpoint.url.clone(),
-                why,
-            })?;
-        // Only errors need the URL as text, and most calls have none.
-        let url = uri.clone();
-        match tokio::time::timeout(self.options.deadline, self.get(uri)).await {
+            .server
+            .as_ref()
+            .map_err(|why| bad_url(why.clone()))?;
+        let uri = endpoint.target.uri(path, args).map_err(bad_url)?;
+        match tokio::time::timeout(self.options.deadline, self.get(server, &uri)).await {
             Ok(answer) => answer,
             Err(_) => Err(ApplyError::Deadline {
-                url: url.to_string(),
+                url: server.uri(&uri),
                 deadline: self.options.deadline,
             }),
         }
     }
 
-    async fn get(&self, mut uri: Uri) -> Result<Map<String, Value>, ApplyError> {
-        let mut redirects = 0;
-        let response = loop {
-            let mut request = Request::new(Empty::new());
-            *request.uri_mut() = uri.clone();
-            request
-                .headers_mut()
-                .insert(ACCEPT, HeaderValue::from_static("application/json"));
-            let response =
-                self.http
-                    .request(request)
-                    .await
-                    .map_err(|e| ApplyError::Unreachable {
-                        url: uri.to_string(),
-                        source: e.into(),
-                    })?;
-            match redirect(&uri, &response)? {
-                Some(next) if redirects < self.options.max_redirects => {
-                    redirects += 1;
-                    uri = next;
-                }
-                Some(_) => {
-                    let why = format!(
-                        "it redirected more than {} times",
-                        self.options.max_redirects
-                    );
-                    return Err(ApplyError::BadUrl {
-                        url: uri.to_string(),
-                        why,
-                    });
-                }
-                None => break response,
+    async fn get(&self, server: &Server, path: &Uri) -> Result<Map<String, Value>, ApplyError> {
+        let mut place = (server.clone(), path.clone());
+        for _ in 0..=self.options.max_redirects {
+            let (server, path) = &place;
+            match self.get_once(server, path).await? {
+                Answer::Object(object) => return Ok(object),
+                Answer::Elsewhere(next) => place = next,
             }
-        };
+        }
+        let why = format!(
+            "it redirected more than {} times",
+            self.options.max_redirects
+        );
+        Err(ApplyError::BadUrl {
+            url: server.uri(path),
+            why,
+        })
+    }
+
+    async fn get_once(&self, server: &Server, path: &Uri) -> Result<Answer, ApplyError> {
+        let url = || server.uri(path);
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = path.clone();
+        request.headers_mut().insert(HOST, server.host().clone());
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let sent = self.connections.send(server, request).await;
+        let (response, lease) =
+            sent.map_err(|source| ApplyError::Unreachable { url: url(), source })?;
         let status = response.status();
-        let body = self.body(&uri, response).await?;
+        let next = redirect(&url, &response)?;
+        let limit = self.options.max_answer_bytes;
+        let body = match Limited::new(response.into_body(), limit).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(ApplyError::TooLarge { url: url(), limit });
+            }
+            Err(source) => return Err(ApplyError::Unreachable { url: url(), source }),
+        };
+        lease.give_back();
+        if let Some(next) = next {
+            return Ok(Answer::Elsewhere(next));
+        }
         if status != StatusCode::OK {
             return Err(ApplyError::Status {
-                url: uri.to_string(),
+                url: url(),
                 status: status.as_u16(),
                 excerpt: excerpt(&body),
             });
         }
         // Text behind the object is ignored, as Metron ignores it.
         let mut documents = serde_json::Deserializer::from_slice(&body);
-        serde::Deserialize::deserialize(&mut documents).map_err(|_| ApplyError::NotAnObject {
-            url: uri.to_string(),
-            excerpt: excerpt(&body),
-        })
-    }
-
-    async fn body(&self, uri: &Uri, response: Response<Incoming>) -> Result<Bytes, ApplyError> {
-        let limit = self.options.max_answer_bytes;
-        match Limited::new(response.into_body(), limit).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(ApplyError::TooLarge {
-                url: uri.to_string(),
-                limit,
-            }),
-            Err(source) => Err(ApplyError::Unreachable {
-                url: uri.to_string(),
-                source,
+        match serde::Deserialize::deserialize(&mut documents) {
+            Ok(object) => Ok(Answer::Object(object)),
+            Err(_) => Err(ApplyError::NotAnObject {
+                url: url(),
+                excerpt: excerpt(&body),
             }),
         }
     }
 }
 
-fn trusting_nobody(
-    provider: rustls::crypto::CryptoProvider,
-) -> Result<rustls::ClientConfig, ApplyError> {
-    let builder = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| ApplyError::Tls { source })?;
-    Ok(builder
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
+/// What one request gave.
+enum Answer {
+    Object(Map<String, Value>),
+    /// Ask there instead.
+    Elsewhere((Server, Uri)),
 }
 
 /// Where a redirecting answer to a GET points to.
-fn redirect(from: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, ApplyError> {
+fn redirect(
+    from: &impl Fn() -> String,
+    response: &Response<Incoming>,
+) -> Result<Option<(Server, Uri)>, ApplyError> {
     let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
         return Ok(None);
     };
-    let bad = |why: String| ApplyError::BadUrl {
-        url: from.to_string(),
-        why,
-    };
+    let bad = |why: String| ApplyError::BadUrl { url: from(), why };
     let location = location
         .to_str()
         .map_err(|_| bad("it redirects to a place that is no text".to_owned()))?;
-    let next = Url::parse(&from.to_string())
+    let next = Url::parse(&from())
         .and_then(|base| base.join(location))
         .map_err(|e| bad(format!("it redirects to `{location}`: {e}")))?;
-    if !matches!(next.scheme(), "http" | "https") {
-        return Err(bad(format!("it redirects to `{next}`, which is not http")));
-    }
-    next.as_str()
-        .parse()
-        .map(Some)
-        .map_err(|e| bad(format!("it redirects to `{next}`: {e}")))
+    let elsewhere = |why: String| bad(format!("it redirects to `{next}`: {why}"));
+    let server = server_of(&next).map_err(elsewhere)?;
+    let path = next[url::Position::BeforePath..url::Position::AfterQuery].parse();
+    Ok(Some((
+        server,
+        path.map_err(|e: hyper::http::uri::InvalidUri| elsewhere(e.to_string()))?,
+    )))
 }
 
 /// How an answer begins, for an error message.
@@ -392,10 +370,9 @@ mod tests {
     use super::*;
 
     fn uri(url: &str, function: &str, args: &[(&str, &str)]) -> String {
-        CallTarget::new(&Url::parse(url).expect("a URL"))
-            .uri(function, args)
-            .expect("a URI")
-            .to_string()
+        let target = CallTarget::new(&Url::parse(url).expect("a URL"));
+        let path = target.uri(function, args).expect("a URI");
+        target.server.expect("a server").uri(&path)
     }
 
     #[test]
@@ -438,6 +415,6 @@ mod tests {
     #[test]
     fn what_is_not_http_cannot_be_called() {
         let target = CallTarget::new(&Url::parse("ftp://n/x").expect("a URL"));
-        assert!(target.uri("apply", &[]).expect_err("ftp").contains("ftp"));
+        assert!(target.server.expect_err("ftp").contains("ftp"));
     }
 }

@@ -20,7 +20,7 @@ use crate::name::{InstanceId, ModelName, Version};
 use crate::registry::{Entry, Registry};
 use crate::session::{Session, TreeEvent, TreeWatch, WatchScope, ZkError};
 use crate::wire::endpoint_dat::Functions;
-use crate::wire::registration::{Registration, bare_url};
+use crate::wire::registration::Registration;
 
 /// One running copy of a model, as callers need it.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Endpoint {
 
 impl From<Registration> for Endpoint {
     fn from(entry: Registration) -> Self {
-        let target = CallTarget::new(&entry.url);
+        let target = CallTarget::new(entry.url.url());
         let Registration {
             name,
             version,
@@ -53,7 +53,7 @@ impl From<Registration> for Endpoint {
             name,
             version,
             instance,
-            url: bare_url(&url),
+            url: url.as_str().to_owned(),
             functions,
             target,
         }

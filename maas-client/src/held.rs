@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
-use zookeeper_client::CreateMode;
 
 use crate::layout::ZnodePath;
-use crate::session::{Session, WatchScope, ZkError};
+use crate::session::{CommitError, CreateMode, Session, Step, WatchScope, ZkError};
 
 /// An ephemeral znode under our care. Dropping it ends the care; the znode then lives as long as the session.
 pub struct Held {
@@ -124,12 +123,26 @@ async fn bring_about(
             }
             return Ok(());
         }
-        // Our own from an earlier session, or somebody else's: an ephemeral can't change its owner.
+        // Our own from an earlier session, or somebody else's: an ephemeral can't change its owner. In one transaction,
+        // so that nobody sees it missing.
         Some((_, stat)) => {
             if stat.ephemeral_owner == 0 {
                 warn!(znode = %path, "a persistent znode stands where ours should be; replacing it");
             }
-            session.delete(path, None).await?;
+            let replace = [
+                Step::Delete {
+                    path: path.clone(),
+                    version: None,
+                },
+                Step::Create {
+                    path: path.clone(),
+                    data: data.to_vec(),
+                    mode: CreateMode::Ephemeral,
+                },
+            ];
+            return session.commit(&replace).await.map_err(|error| match error {
+                CommitError::Step { source, .. } | CommitError::Whole(source) => source,
+            });
         }
         None => {}
     }

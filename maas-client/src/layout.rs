@@ -180,6 +180,12 @@ impl Layout {
         self.state_root.join("offers")
     }
 
+    /// What tells this tree from all others, whatever its ZooKeeper is called by.
+    #[must_use]
+    pub fn tree_identity(&self) -> ZnodePath {
+        self.state_root.join("identity")
+    }
+
     /// Where daemons contend for the lead.
     #[must_use]
     pub fn leader_root(&self) -> ZnodePath {

@@ -15,14 +15,17 @@
 //! ```
 //!
 //! Below that stand the parts the control plane itself is built from, in reading order: what things are called
-//! ([`name`]), where they lie ([`layout`]), how they are written ([`wire`]), the ZooKeeper [`session`], the request
-//! [`queue`], the [`registry`] of running copies, [`discovery`] by watches, and [`apply`] over HTTP. [`spelling`] is for
+//! ([`name`], [`endpoint_url`]), where they lie ([`layout`]), how they are written ([`wire`]), the ZooKeeper [`session`], the request
+//! [`queue`], the [`registry`] of running copies, what their runners say of them
+//! ([`instances`]), [`discovery`] by watches, and [`apply`] over HTTP. [`spelling`] is for
 //! command lines that keep the option names of the original.
 //!
 //! Znodes, JSON and semantics stay those of Apache Metron's Model-as-a-Service, so programs of both kinds can share a
 //! ZooKeeper. This library starts no process.
 
 pub mod name;
+
+pub mod endpoint_url;
 
 pub mod layout;
 
@@ -35,6 +38,8 @@ pub mod held;
 pub mod queue;
 
 pub mod registry;
+
+pub mod instances;
 
 pub mod discovery;
 

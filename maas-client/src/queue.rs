@@ -6,8 +6,9 @@
 //! appear. Taking is not done here: the daemon deletes an item in the same transaction in which it records its effect.
 
 use crate::layout::{Layout, ZnodePath};
-use crate::session::{CommitError, Session, Stat, Step, ZkError};
-use zookeeper_client::CreateMode;
+use std::collections::HashSet;
+
+use crate::session::{CommitError, CreateMode, Session, Stat, Step, ZkError};
 
 /// What an item's name starts with.
 pub const ITEM_PREFIX: &str = "qn-";
@@ -44,12 +45,12 @@ fn identity_prefix(czxid: i64) -> String {
 }
 
 /// What waits in the queue.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Waiting {
     /// The first items, oldest first.
     pub items: Vec<QueueItem>,
-    /// How many items wait in all.
-    pub depth: usize,
+    /// Items that can't be read, and why.
+    pub unreadable: Vec<(ZnodePath, ZkError)>,
     /// Children of the queue that are no items.
     pub foreign: Vec<ZnodePath>,
 }
@@ -100,6 +101,10 @@ impl Queue {
     /// to tell.
     pub async fn offer(&self, data: &[u8]) -> Result<Offered, OfferError> {
         let queue = &self.layout.queue;
+        let unknown = |source| OfferError::Unknown {
+            queue: queue.clone(),
+            source,
+        };
         let failed = |source: CommitError| OfferError::Failed {
             queue: queue.clone(),
             source,
@@ -121,6 +126,7 @@ impl Queue {
             },
         ];
         let mut parents_made = false;
+        let owner = self.session.id();
         loop {
             match self.session.commit(&steps).await {
                 Ok(_) => break,
@@ -136,24 +142,21 @@ impl Queue {
                 }
                 Err(error) if error.outcome_unknown() => {
                     let stat = self.session.stat(&mark).await;
-                    let stat = stat.map_err(|source| OfferError::Unknown {
-                        queue: queue.clone(),
-                        source,
-                    })?;
-                    if stat.is_some() {
-                        break;
+                    let stat = stat.map_err(unknown)?;
+                    match (stat, error) {
+                        (Some(_), _) => break,
+                        // The mark went with the session that made it, or was never made: who knows.
+                        (None, CommitError::Whole(source)) if self.session.id() != owner => {
+                            return Err(unknown(source));
+                        }
+                        (None, error) => return Err(failed(error)),
                     }
-                    return Err(failed(error));
                 }
                 Err(error) => return Err(failed(error)),
             }
         }
-        let unknown = |source| OfferError::Unknown {
-            queue: queue.clone(),
-            source,
-        };
         let stat = self.session.stat(&mark).await.map_err(unknown)?;
-        let czxid = stat.map_or(0, |stat| stat.czxid);
+        let czxid = stat.ok_or_else(|| unknown(ZkError::gone(&mark)))?.czxid;
         // The mark has served; should deleting it fail, it goes with the session.
         let _gone_with_the_session = self.session.delete(&mark, None).await;
         Ok(Offered {
@@ -161,31 +164,31 @@ impl Queue {
         })
     }
 
-    /// Reads the oldest `limit` items without taking them.
+    /// Reads the oldest `limit` items without taking them; those named in `skip` are passed over.
     ///
     /// # Errors
     /// When ZooKeeper can't be asked.
-    pub async fn peek(&self, limit: usize) -> Result<Waiting, ZkError> {
+    pub async fn peek(&self, limit: usize, skip: &HashSet<String>) -> Result<Waiting, ZkError> {
         let mut names = self.session.children(&self.layout.queue).await?;
         names.sort_unstable();
         let (items, foreign): (Vec<_>, Vec<_>) = names
             .into_iter()
+            .filter(|name| !skip.contains(name))
             .map(|name| self.layout.queue.join(&name))
             .partition(|path| path.name().starts_with(ITEM_PREFIX));
-        let depth = items.len();
         let oldest: Vec<ZnodePath> = items.into_iter().take(limit).collect();
         let contents = self.session.get_many(&oldest).await?;
-        let items = oldest
-            .into_iter()
-            .zip(contents)
-            .filter_map(|(path, content)| {
-                content.map(|(data, stat)| QueueItem { path, data, stat })
-            })
-            .collect();
-        Ok(Waiting {
-            items,
-            depth,
+        let mut waiting = Waiting {
             foreign,
-        })
+            ..Waiting::default()
+        };
+        for (path, content) in oldest.into_iter().zip(contents) {
+            match content {
+                Ok(Some((data, stat))) => waiting.items.push(QueueItem { path, data, stat }),
+                Ok(None) => {}
+                Err(error) => waiting.unreadable.push((path, error)),
+            }
+        }
+        Ok(waiting)
     }
 }

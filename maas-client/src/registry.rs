@@ -8,7 +8,7 @@ use tracing::debug;
 use crate::held::Held;
 use crate::layout::{Layout, ZnodePath};
 use crate::name::{InstanceId, ModelName};
-use crate::session::{Session, ZkError};
+use crate::session::{ReadResult, Session, ZkError};
 use crate::wire::WireError;
 use crate::wire::registration::Registration;
 
@@ -25,7 +25,25 @@ pub struct Entry {
     /// Its znode.
     pub path: ZnodePath,
     /// What it says, or why that can't be read. `None` when it says of itself that it is switched off.
-    pub registration: Result<Option<Registration>, WireError>,
+    pub registration: Result<Option<Registration>, EntryError>,
+}
+
+/// Why an entry can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// ZooKeeper does not let us read it.
+    #[error("it can't be read: {0}")]
+    Unreadable(String),
+    /// It is no entry of a model.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+}
+
+impl EntryError {
+    fn unreadable(error: &ZkError) -> Self {
+        let cause = std::error::Error::source(error).map_or(String::new(), ToString::to_string);
+        Self::Unreadable(cause)
+    }
 }
 
 impl Entry {
@@ -34,7 +52,7 @@ impl Entry {
     pub fn read(path: ZnodePath, data: &[u8]) -> Self {
         let registration = match Registration::parse(data) {
             Ok(_) if Registration::is_disabled(data) => Ok(None),
-            read => read.map(Some),
+            read => read.map(Some).map_err(EntryError::from),
         };
         Self { path, registration }
     }
@@ -75,31 +93,34 @@ impl Registry {
     pub async fn list(&self) -> Result<Vec<Entry>, ZkError> {
         let mut entries = Vec::new();
         for name in self.session.children(self.root()).await? {
-            entries.extend(self.list_below(&self.root().join(&name)).await?);
+            let folder = self.root().join(&name);
+            match self.session.children(&folder).await {
+                Ok(ids) => {
+                    let paths: Vec<ZnodePath> = ids.iter().map(|id| folder.join(id)).collect();
+                    entries.extend(self.read(&paths).await?);
+                }
+                Err(error) if error.outcome_unknown() => return Err(error),
+                Err(error) => entries.push(Entry {
+                    path: folder,
+                    registration: Err(EntryError::unreadable(&error)),
+                }),
+            }
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }
 
-    /// The entries in one model's folder.
-    ///
-    /// # Errors
-    /// When ZooKeeper can't be asked.
-    pub(crate) async fn list_below(&self, folder: &ZnodePath) -> Result<Vec<Entry>, ZkError> {
-        let ids = self.session.children(folder).await?;
-        let paths: Vec<ZnodePath> = ids.iter().map(|id| folder.join(id)).collect();
-        self.read(&paths).await
-    }
-
     /// Reads some entries; those that are gone are left out.
     pub(crate) async fn read(&self, paths: &[ZnodePath]) -> Result<Vec<Entry>, ZkError> {
         let contents = self.session.get_many(paths).await?;
-        let present = paths
-            .iter()
-            .zip(contents)
-            .filter_map(|(path, content)| Some((path, content?.0)));
-        Ok(present
-            .map(|(path, data)| Entry::read(path.clone(), &data))
-            .collect())
+        let entry = |(path, content): (&ZnodePath, ReadResult)| match content {
+            Ok(None) => None,
+            Ok(Some((data, _))) => Some(Entry::read(path.clone(), &data)),
+            Err(error) => Some(Entry {
+                path: path.clone(),
+                registration: Err(EntryError::unreadable(&error)),
+            }),
+        };
+        Ok(paths.iter().zip(contents).filter_map(entry).collect())
     }
 }

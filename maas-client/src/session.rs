@@ -20,9 +20,9 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
-pub use transaction::{CommitError, Step, StepResult};
+pub use transaction::{CommitError, Step};
 pub use tree_watch::{TreeEvent, TreeWatch, WatchScope};
-pub use zk::Stat;
+pub use zk::{CreateMode, Stat};
 
 use crate::layout::ZnodePath;
 
@@ -105,7 +105,15 @@ pub enum ZkError {
         /// How long.
         waited: Duration,
     },
-    /// More bytes than a znode can hold.
+    /// The connect string is none.
+    #[error("`{quorum}` is no ZooKeeper address: {why}; write host:port[,host:port...][/chroot]")]
+    BadQuorum {
+        /// What was given.
+        quorum: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More bytes than a znode, or a message, can hold.
     #[error("{bytes} bytes are too many for znode `{znode}`; at most {MAX_ZNODE_BYTES} fit")]
     TooLarge {
         /// Where they were to go.
@@ -116,11 +124,23 @@ pub enum ZkError {
 }
 
 impl ZkError {
+    /// A znode of ours is gone, and our session with it.
+    pub(crate) fn gone(znode: &ZnodePath) -> Self {
+        Self::Operation {
+            operation: "find",
+            znode: znode.to_string(),
+            source: zk::Error::SessionExpired,
+        }
+    }
+
     /// The crate's error underneath, if there is one.
     fn cause(&self) -> Option<&zk::Error> {
         match self {
             Self::Operation { source, .. } | Self::Unreachable { source, .. } => Some(source),
-            Self::NoChroot { .. } | Self::Deadline { .. } | Self::TooLarge { .. } => None,
+            Self::NoChroot { .. }
+            | Self::BadQuorum { .. }
+            | Self::Deadline { .. }
+            | Self::TooLarge { .. } => None,
         }
     }
 
@@ -140,6 +160,11 @@ impl ZkError {
     #[must_use]
     pub fn is_bad_version(&self) -> bool {
         matches!(self.cause(), Some(zk::Error::BadVersion))
+    }
+
+    /// The server does not know this operation.
+    fn is_unimplemented(&self) -> bool {
+        matches!(self.cause(), Some(zk::Error::Unimplemented))
     }
 
     /// The znode has children.
@@ -163,10 +188,13 @@ impl ZkError {
                     | zk::Error::SessionMoved
                     | zk::Error::ClientClosed
             ),
-            Self::NoChroot { .. } | Self::TooLarge { .. } => false,
+            Self::NoChroot { .. } | Self::BadQuorum { .. } | Self::TooLarge { .. } => false,
         }
     }
 }
+
+/// What reading one znode of many gave; `None` when it does not exist.
+pub type ReadResult = Result<Option<(Vec<u8>, Stat)>, ZkError>;
 
 /// The state of the session, for those who live on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,13 +262,6 @@ impl Session {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<SessionHealth> {
         self.shared.health.subscribe()
-    }
-
-    /// The servers' idea of how long our ephemerals outlive us.
-    #[must_use]
-    pub fn negotiated_timeout(&self) -> Duration {
-        self.live()
-            .map_or(self.shared.config.session_timeout, |c| c.session_timeout())
     }
 
     /// The id by which the servers know the current session, as in [`Stat::ephemeral_owner`].
@@ -347,14 +368,12 @@ impl Session {
         Ok(absent_is_none(listed)?.unwrap_or_default())
     }
 
-    /// Reads many znodes, a few hundred in a message; those that don't exist are `None`. In the order asked.
+    /// Reads many znodes, a few hundred in a message, in the order asked. Each has its own outcome: one that can't be read
+    /// never hides its neighbours. Those that don't exist are `None`.
     ///
     /// # Errors
-    /// When ZooKeeper can't be asked, or refuses one of them.
-    pub async fn get_many(
-        &self,
-        paths: &[ZnodePath],
-    ) -> Result<Vec<Option<(Vec<u8>, Stat)>>, ZkError> {
+    /// When ZooKeeper can't be asked at all.
+    pub async fn get_many(&self, paths: &[ZnodePath]) -> Result<Vec<ReadResult>, ZkError> {
         let mut all = Vec::with_capacity(paths.len());
         for batch in paths.chunks(READ_BATCH) {
             let read = |c: zk::Client| async move {
@@ -366,27 +385,20 @@ impl Session {
             };
             let results = self.call("read", &several(batch), read).await?;
             for (path, result) in batch.iter().zip(results) {
+                let refused = |source| ZkError::Operation {
+                    operation: "read",
+                    znode: path.to_string(),
+                    source,
+                };
                 all.push(match result {
-                    zk::MultiReadResult::Data { data, stat } => Some((data, stat)),
+                    zk::MultiReadResult::Data { data, stat } => Ok(Some((data, stat))),
                     zk::MultiReadResult::Error {
                         err: zk::Error::NoNode,
-                    } => None,
-                    zk::MultiReadResult::Error { err } => {
-                        return Err(ZkError::Operation {
-                            operation: "read",
-                            znode: path.to_string(),
-                            source: err,
-                        });
-                    }
-                    other @ (zk::MultiReadResult::Children { .. } | _) => {
-                        let source =
-                            zk::Error::UnexpectedError(format!("{other:?} in answer to a read"));
-                        return Err(ZkError::Operation {
-                            operation: "read",
-                            znode: path.to_string(),
-                            source,
-                        });
-                    }
+                    } => Ok(None),
+                    zk::MultiReadResult::Error { err } => Err(refused(err)),
+                    other @ (zk::MultiReadResult::Children { .. } | _) => Err(refused(
+                        zk::Error::UnexpectedError(format!("{other:?} in answer to a read")),
+                    )),
                 });
             }
         }
@@ -418,7 +430,7 @@ impl Session {
         data: &[u8],
         mode: zk::CreateMode,
     ) -> Result<Stat, ZkError> {
-        check_size(path, data)?;
+        check_size(path, data.len())?;
         let made = |c: zk::Client| async move {
             c.create(path.as_str(), data, &mode.with_acls(OPEN)).await
         };
@@ -435,7 +447,7 @@ impl Session {
         data: &[u8],
         version: Option<i32>,
     ) -> Result<Stat, ZkError> {
-        check_size(path, data)?;
+        check_size(path, data.len())?;
         self.call("write", path.as_str(), |c| async move {
             c.set_data(path.as_str(), data, version).await
         })
@@ -460,11 +472,11 @@ impl Session {
     }
 }
 
-fn check_size(path: &ZnodePath, data: &[u8]) -> Result<(), ZkError> {
-    if data.len() > MAX_ZNODE_BYTES {
+fn check_size(path: &ZnodePath, bytes: usize) -> Result<(), ZkError> {
+    if bytes > MAX_ZNODE_BYTES {
         return Err(ZkError::TooLarge {
             znode: path.to_string(),
-            bytes: data.len(),
+            bytes,
         });
     }
     Ok(())
@@ -505,9 +517,11 @@ async fn connect_within(config: &SessionConfig) -> Result<zk::Client, ZkError> {
     {
         match tokio::time::timeout(left, connector(config).connect(&config.quorum)).await {
             Ok(Ok(client)) => return Ok(client),
-            Ok(Err(error @ zk::Error::BadArguments(_))) => {
-                last = error;
-                break;
+            Ok(Err(zk::Error::BadArguments(why))) => {
+                return Err(ZkError::BadQuorum {
+                    quorum: config.quorum.clone(),
+                    why: (*why).to_string(),
+                });
             }
             Ok(Err(error)) => last = error,
             Err(_) => break,

@@ -5,14 +5,16 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use maas_client::discovery::Discovery;
+use maas_client::endpoint_url::EndpointUrl;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::Queue;
 use maas_client::registry::Registry;
 use maas_client::wire::endpoint_dat::Functions;
-use maas_client::wire::registration::{Registration, bare_url};
+use maas_client::wire::registration::Registration;
 use maas_client::wire::request::ModelRequest;
 use maas_client::{InstanceId, ModelName, Session, SessionConfig, Version};
 use test_support::{
@@ -28,7 +30,7 @@ fn entry(instance: &str, url: &str) -> Registration {
         name: ModelName::new("dga").unwrap(),
         version: Version::new("1.0").unwrap(),
         instance: InstanceId::new(instance).unwrap(),
-        url: url.parse().unwrap(),
+        url: EndpointUrl::parse(url).unwrap(),
         functions: Functions::default(),
         registered_ms: 1_571_163_620_277,
     }
@@ -39,13 +41,13 @@ fn theirs(entry: &Registration) -> CuratorInstance {
     CuratorInstance {
         name: entry.name.to_string(),
         id: entry.instance.to_string(),
-        address: entry.url.host_str().unwrap().to_owned(),
+        address: entry.url.host().to_owned(),
         port: entry.url.port().map_or(-1, i32::from),
         registration_time_utc: entry.registered_ms,
         service_type: "STATIC".to_owned(),
         payload: Some(CuratorPayload {
             endpoint: Some(CuratorEndpoint {
-                url: Some(bare_url(&entry.url)),
+                url: Some(entry.url.to_string()),
                 functions: Some([("apply".to_owned(), "apply".to_owned())].into()),
             }),
             name: Some(entry.name.to_string()),
@@ -128,7 +130,7 @@ async fn curator_takes_what_we_offer_and_we_see_what_curator_offers() {
     for item in [ADD, b"null"] {
         curator.offer(layout.queue.as_str(), item).await.unwrap();
     }
-    let waiting = queue.peek(10).await.unwrap();
+    let waiting = queue.peek(10, &HashSet::new()).await.unwrap();
     assert_eq!(
         waiting
             .items

@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::{Query, RawQuery};
@@ -14,14 +15,15 @@ use axum::routing::get;
 use axum::{Json, Router};
 use maas_client::apply::{ApplyError, ApplyOptions, Caller};
 use maas_client::discovery::{Discovery, LookupError};
+use maas_client::endpoint_url::EndpointUrl;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::Queue;
 use maas_client::registry::Registry;
+use maas_client::session::CreateMode;
 use maas_client::wire::endpoint_dat::Functions;
 use maas_client::wire::registration::Registration;
 use maas_client::{InstanceId, MaasClient, ModelName, Session, SessionConfig, Version};
 use test_support::{SharedZooKeeper, ZooKeeper, eventually};
-use zookeeper_client::CreateMode;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -36,7 +38,7 @@ fn entry(name: &str, version: &str, instance: &str, url: &str) -> Registration {
         name: ModelName::new(name).unwrap(),
         version: Version::new(version).unwrap(),
         instance: InstanceId::new(instance).unwrap(),
-        url: url.parse().unwrap(),
+        url: EndpointUrl::parse(url).unwrap(),
         functions: Functions::default(),
         registered_ms: 1,
     }
@@ -291,7 +293,7 @@ async fn an_offer_is_one_item_and_its_identity_is_known_to_the_sender() {
         .await
         .unwrap();
 
-    let waiting = queue.peek(10).await.unwrap();
+    let waiting = queue.peek(10, &HashSet::new()).await.unwrap();
     assert_eq!(
         waiting
             .items
@@ -312,7 +314,7 @@ async fn an_offer_is_one_item_and_its_identity_is_known_to_the_sender() {
             .starts_with(&second.identity_prefix)
     );
     assert_ne!(first, second);
-    assert_eq!((waiting.depth, waiting.foreign.len()), (2, 1));
+    assert_eq!((waiting.items.len(), waiting.foreign.len()), (2, 1));
     assert!(
         session
             .children(&layout.offers_root())
@@ -484,5 +486,44 @@ async fn the_config_node_moves_everything_and_a_bad_one_is_named() {
     ]
     .map(str::to_owned);
     assert_eq!(paths, ["/q", "/s", "/st/desired"]);
+    session.close().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_may_not_be_read_never_hides_its_neighbours() {
+    let zookeeper = ZooKeeper::shared().await;
+    let session = session(&zookeeper).await;
+    let layout = Layout::default();
+    register(
+        &session,
+        &layout,
+        &entry("dga", "1.0", "1", "http://node1:1"),
+    )
+    .await;
+    // Somebody else's, readable by nobody but its owner.
+    let owner = zookeeper_client::Client::connector().with_auth("digest", b"somebody:else");
+    let owner = owner.connect(zookeeper.connect_string()).await.unwrap();
+    let theirs = CreateMode::Persistent.with_acls(zookeeper_client::Acls::creator_all());
+    owner
+        .create("/maas/service/dga/2", b"secret", &theirs)
+        .await
+        .unwrap();
+    owner
+        .create("/maas/service/private", b"", &theirs)
+        .await
+        .unwrap();
+
+    let listed = Registry::new(session.clone(), layout.clone())
+        .list()
+        .await
+        .unwrap();
+    assert_eq!(
+        listed.iter().filter(|e| e.registration.is_err()).count(),
+        2,
+        "{listed:?}"
+    );
+    let discovery = Discovery::start(&session, &layout).await.unwrap();
+    assert_eq!(instances(&discovery, "dga", None), ["1"]);
+    assert_eq!(discovery.snapshot().problems().len(), 2);
     session.close().await;
 }

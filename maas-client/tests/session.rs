@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use maas_client::held::Held;
 use maas_client::layout::ZnodePath;
-use maas_client::session::{CommitError, Step, TreeEvent, WatchScope, ZkError};
+use maas_client::session::{CommitError, CreateMode, Step, TreeEvent, WatchScope, ZkError};
 use maas_client::{Session, SessionConfig};
 use test_support::{ZooKeeper, eventually};
-use zookeeper_client::CreateMode;
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use maas_client::queue::OfferError;
 use maas_client::session::ZkError;
 
+use crate::follow::harmless;
+
 /// The exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -36,9 +38,9 @@ impl Failure {
     /// Tells the error with its causes.
     #[expect(clippy::print_stderr, reason = "this is where errors are told")]
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.error);
+        eprintln!("error: {}", harmless(&self.error.to_string()));
         for cause in self.error.chain().skip(1) {
-            eprintln!("  because {cause}");
+            eprintln!("  because {}", harmless(&cause.to_string()));
         }
         ExitCode::from(self.exit as u8)
     }
@@ -52,10 +54,10 @@ impl From<anyhow::Error> for Failure {
 
 impl From<ZkError> for Failure {
     fn from(error: ZkError) -> Self {
-        let exit = if error.outcome_unknown() {
-            Exit::Unavailable
-        } else {
-            Exit::Error
+        let exit = match &error {
+            ZkError::BadQuorum { .. } => Exit::Usage,
+            error if error.outcome_unknown() => Exit::Unavailable,
+            _ => Exit::Error,
         };
         Self::new(exit, error.into())
     }

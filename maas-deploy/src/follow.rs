@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use maas_client::Session;
-use maas_client::layout::{Layout, ZnodePath};
+use maas_client::instances::statuses;
+use maas_client::layout::Layout;
 use maas_client::queue::Offered;
-use maas_client::session::{WatchScope, ZkError};
+use maas_client::session::WatchScope;
 use maas_client::wire::request::ModelRequest;
 use maas_client::wire::state::{InstanceStatus, Outcome, Phase, RequestResult};
 use tokio::time::Instant;
@@ -38,13 +39,25 @@ impl Goal<'_> {
     }
 }
 
+/// A text without what a terminal would obey: some of it comes from models.
+pub(crate) fn harmless(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
 /// Tells a person what happens.
 #[expect(
     clippy::print_stderr,
     reason = "messages are for people, and go beside the output"
 )]
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", harmless(text));
 }
 
 /// Follows a request for as long as `patience` says; without any, only tells that it was offered.
@@ -209,30 +222,6 @@ async fn reach(
 fn is_lost(status: &InstanceStatus) -> bool {
     status.phase == Phase::Failed
         || (status.phase == Phase::Backoff && status.restarts + 1 >= TRIES)
-}
-
-/// What the runners say of themselves.
-///
-/// # Errors
-/// When ZooKeeper can't be asked.
-pub(crate) async fn statuses(
-    session: &Session,
-    layout: &Layout,
-) -> Result<Vec<InstanceStatus>, ZkError> {
-    let root = layout.instances_root();
-    let paths: Vec<ZnodePath> = session
-        .children(&root)
-        .await?
-        .iter()
-        .map(|id| root.join(id))
-        .collect();
-    let contents = session.get_many(&paths).await?;
-    let mut all: Vec<InstanceStatus> = contents
-        .into_iter()
-        .filter_map(|content| InstanceStatus::parse(&content?.0).ok())
-        .collect();
-    all.sort_by(|a, b| (&a.name, &a.version, &a.instance).cmp(&(&b.name, &b.version, &b.instance)));
-    Ok(all)
 }
 
 /// A copy's state in one line, with the reason for it.

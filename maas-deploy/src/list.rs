@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use maas_client::instances::statuses;
 use maas_client::layout::Layout;
 use maas_client::registry::Registry;
-use maas_client::wire::registration::{Registration, bare_url};
+use maas_client::wire::registration::Registration;
 use maas_client::wire::state::InstanceStatus;
 use maas_client::{InstanceId, ModelName, Session, Version};
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::follow::{describe, say, statuses};
+use crate::follow::{describe, harmless, say};
 use crate::options::{Filter, Output};
 
 /// One copy, as the registry and its runner know it.
@@ -110,14 +111,12 @@ fn text(registrations: &[Registration]) -> String {
         }
         text.push_str(&format!(
             "{}:{} @ {} serving:\n",
-            entry.name,
-            entry.version,
-            bare_url(&entry.url)
+            entry.name, entry.version, entry.url
         ));
         let mut functions: Vec<_> = entry.functions.iter().collect();
         functions.sort_unstable();
         for (alias, path) in functions {
-            text.push_str(&format!("\t{alias}={path}\n"));
+            text.push_str(&format!("\t{}={}\n", harmless(alias), harmless(path)));
         }
     }
     text
@@ -128,7 +127,7 @@ fn merge(registrations: &[Registration], statuses: Vec<InstanceStatus>) -> Vec<M
     for entry in registrations {
         let copy = Copy {
             instance: entry.instance.clone(),
-            url: Some(bare_url(&entry.url)),
+            url: Some(entry.url.to_string()),
             functions: Some(
                 entry
                     .functions
@@ -178,7 +177,7 @@ mod tests {
             name: ModelName::new(name).expect("a name"),
             version: Version::new(version).expect("a version"),
             instance: InstanceId::generate(),
-            url: url.parse().expect("a URL"),
+            url: maas_client::endpoint_url::EndpointUrl::parse(url).expect("a URL"),
             functions: [("score", "api/score"), ("apply", "apply")]
                 .into_iter()
                 .collect(),

@@ -9,6 +9,7 @@
 //!   work/          the bundle; the script runs here
 //!   logs/          stdout and stderr of the model, rotated, and runner.log
 //! ```
+//! Whatever lies in it, the model can have replaced: it is read without trust ([`crate::untrusted`]).
 //! The lock is taken before the runner is started and handed to it as its standard input: from the first moment to the
 //! last, whoever finds the folder can tell a living copy from a dead one.
 
@@ -23,6 +24,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessIdentity;
+use crate::untrusted;
+
+/// The most bytes of `launch.json`: environment variables may be long.
+const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a runner needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +54,8 @@ pub struct RunnerSettings {
     pub quorum: String,
     /// Where the config node lies.
     pub config_node: String,
+    /// The identity of the ZooKeeper tree, whatever it is called by: only its daemons own this copy.
+    pub tree: String,
     /// How long ZooKeeper keeps our znodes when it hears nothing from us.
     pub session_timeout: Duration,
     /// The name of this host in published URLs.
@@ -61,6 +68,8 @@ pub struct RunnerSettings {
     pub drain: Duration,
     /// How long the model may take to end after SIGTERM, before SIGKILL.
     pub stop_grace: Duration,
+    /// How often a serving model is asked whether it still answers.
+    pub health_interval: Duration,
 }
 
 /// The folder of one copy.
@@ -84,22 +93,27 @@ impl InstanceFolder {
         Self { path }
     }
 
-    /// Makes the folder with what its runner needs, and locks it for the runner.
+    /// Makes the folder with what its runner needs, and locks it for the runner. It appears under its name only when it is
+    /// complete and locked, so that nobody takes it for a dead copy's.
     ///
     /// # Errors
     /// When the folder can't be made or written.
     pub fn create(&self, spec: &LaunchSpec) -> io::Result<File> {
+        let unfinished = Self {
+            path: self.path.with_file_name(format!(".{}", spec.instance)),
+        };
         let mut builder = fs::DirBuilder::new();
         // A model's environment may hold secrets; nobody else is to read them.
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
-        builder.create(self.logs())?;
+        builder.create(unfinished.logs())?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(self.path.join("lock"))?;
+            .open(unfinished.path.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        write_json(&self.path.join("launch.json"), spec)?;
+        write_json(&unfinished.path.join("launch.json"), spec)?;
+        fs::rename(&unfinished.path, &self.path)?;
         Ok(lock)
     }
 
@@ -116,9 +130,17 @@ impl InstanceFolder {
     /// # Errors
     /// When the lock can't be tried.
     pub fn is_alive(&self) -> io::Result<bool> {
-        let lock = match File::open(self.path.join("lock")) {
+        let lock = match untrusted::open(&self.path.join("lock")) {
             Ok(lock) => lock,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // A lock that is none was put there by the model; whoever held the true one can't be found by it any more.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                ) =>
+            {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
@@ -150,18 +172,27 @@ impl InstanceFolder {
         File::create(self.path.join("stopping")).map(|_| ())
     }
 
-    /// Whether the runner has been told to end.
+    /// For how long the runner has been told to end; `None` when it has not.
     #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.path.join("stopping").exists()
+    pub fn stopping_for(&self) -> Option<Duration> {
+        let told = fs::symlink_metadata(self.path.join("stopping")).ok()?;
+        Some(told.modified().ok()?.elapsed().unwrap_or_default())
     }
 
-    /// Takes the folder and all in it away. First what makes it an instance's, so that half a folder is none.
+    /// Takes the folder and all in it away.
     ///
     /// # Errors
     /// When something in it can't be removed.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
+        let removed = fs::remove_dir_all(&self.path).or_else(|error| {
+            if error.kind() != io::ErrorKind::PermissionDenied {
+                return Err(error);
+            }
+            // The model may have locked a folder of its own against us.
+            open_up(&self.path);
+            fs::remove_dir_all(&self.path)
+        });
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -206,6 +237,17 @@ pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
     Ok(found)
 }
 
+/// Gives us back the right to look into and change every folder below `path`. Links are not followed.
+fn open_up(path: &Path) {
+    let _what_remains_closed_is_reported_by_the_removal =
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
 fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, serde_json::to_vec_pretty(value)?)?;
@@ -215,7 +257,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<T> {
     let named =
         |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
-    let bytes = fs::read(path).map_err(|error| named(&error))?;
+    let bytes = untrusted::read(path, MAX_JSON_BYTES).map_err(|error| named(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| named(&error))
 }
 
@@ -235,12 +277,14 @@ pub(crate) mod tests {
             settings: RunnerSettings {
                 quorum: "localhost:2181".to_owned(),
                 config_node: "/metron/maas/config".to_owned(),
+                tree: "a tree".to_owned(),
                 session_timeout: Duration::from_secs(6),
                 hostname: "localhost".to_owned(),
                 environment: BTreeMap::new(),
                 start_timeout: Duration::from_secs(60),
                 drain: Duration::ZERO,
                 stop_grace: Duration::from_secs(5),
+                health_interval: Duration::from_secs(10),
             },
         }
     }

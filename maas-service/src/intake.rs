@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::{Queue, QueueItem};
-use maas_client::session::{CommitError, Session, Step, WatchScope, ZkError};
+use maas_client::session::{CommitError, CreateMode, Session, Step, WatchScope, ZkError};
 use maas_client::wire::request::ModelRequest;
 use maas_client::wire::state::{DeadLetter, Desired, Outcome, RequestResult, now_ms};
 use maas_client::{ModelName, Version};
 use tracing::{debug, info, warn};
-use zookeeper_client::CreateMode;
 
 use crate::leader::Lead;
 
@@ -36,9 +35,12 @@ pub struct Intake {
     session: Session,
     layout: Layout,
     queue: Queue,
-    /// Children of the queue that are not ours to take, and have been reported.
+    /// Children of the queue that can't be taken, and have been reported: foreign ones, and those ZooKeeper won't give up.
     reported: HashSet<String>,
 }
+
+/// We lead no more.
+struct Fenced;
 
 /// Why a batch was not carried out.
 enum Undone {
@@ -74,17 +76,8 @@ impl Intake {
                     Err(Undone::Fenced) => return,
                     Err(Undone::LookAgain(error)) => {
                         debug!(%error, "a batch of requests was not carried out; looking again");
-                        // One at a time, so that only what really conflicts is held up.
-                        match self.take_batch(lead, 1).await {
-                            Ok(_) => {}
-                            Err(Undone::Fenced) => return,
-                            Err(Undone::LookAgain(error)) => {
-                                warn!(
-                                    error = &error as &dyn std::error::Error,
-                                    "a request can't be taken now"
-                                );
-                                tokio::time::sleep(Duration::from_millis(200)).await;
-                            }
+                        if self.take_one_by_one(lead).await.is_err() {
+                            return;
                         }
                     }
                 }
@@ -93,10 +86,46 @@ impl Intake {
         }
     }
 
+    /// Takes the oldest request alone, so that only what really can't be taken is held up; and when it can't be taken
+    /// twice in a row, sets it aside where it is.
+    async fn take_one_by_one(&mut self, lead: &Lead) -> Result<(), Fenced> {
+        for _ in 0..2 {
+            match self.take_batch(lead, 1).await {
+                Ok(_) => return Ok(()),
+                Err(Undone::Fenced) => return Err(Fenced),
+                Err(Undone::LookAgain(error)) if error.outcome_unknown() => {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "requests can't be taken now"
+                    );
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    return Ok(());
+                }
+                Err(Undone::LookAgain(error)) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a request can't be taken"
+                ),
+            }
+        }
+        if let Ok(waiting) = self.queue.peek(1, &self.reported).await
+            && let Some(item) = waiting.items.into_iter().next()
+        {
+            let reason = "it can't be taken out of the queue; it is left where it is";
+            if let Err(error) = self.report(&item, reason).await {
+                debug!(%error, "an item that can't be taken is not reported yet");
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the oldest requests; tells how many.
     async fn take_batch(&mut self, lead: &Lead, limit: usize) -> Result<usize, Undone> {
         let look_again = |error: ZkError| Undone::LookAgain(error.into());
-        let waiting = self.queue.peek(limit).await.map_err(look_again)?;
+        let waiting = self
+            .queue
+            .peek(limit, &self.reported)
+            .await
+            .map_err(look_again)?;
         self.report_foreign(&waiting.foreign)
             .await
             .map_err(look_again)?;
@@ -178,6 +207,12 @@ impl Intake {
         let request = ModelRequest::parse(&item.data).map_err(|error| error.to_string())?;
         let identity = match &request.id {
             // The id becomes a znode's name; what is good for an instance's is good for it.
+            // And it must not pass for the identity of another item.
+            Some(id) if id.get(16..).is_some_and(|rest| rest.starts_with("-qn-")) => {
+                return Err(
+                    "`id` is refused: it looks like the identity of another request".to_owned(),
+                );
+            }
             Some(id) => maas_client::InstanceId::new(id.as_str())
                 .map_err(|e| format!("`id` is refused: {e}"))?
                 .to_string(),
@@ -189,33 +224,45 @@ impl Intake {
     /// Records what lies in the queue and is no request. It is not ours to delete.
     async fn report_foreign(&mut self, foreign: &[ZnodePath]) -> Result<(), ZkError> {
         for path in foreign {
-            if self.reported.contains(path.name()) {
-                continue;
-            }
-            let Some((data, stat)) = self.session.get(path).await? else {
-                continue;
-            };
-            let item = QueueItem {
-                path: path.clone(),
-                data,
-                stat,
-            };
-            let letter = dead_letter(
-                &item,
-                "its name does not start with `qn-`, so it is no request; it is left where it is",
-            );
-            let record = self.layout.dead_root().join(&item.identity());
-            match self
-                .session
-                .create(&record, &letter.to_bytes(), CreateMode::Persistent)
-                .await
-            {
-                Err(error) if error.is_no_node() => self.layout_ready().await?,
-                Err(error) if !error.is_node_exists() => return Err(error),
-                _ => {
-                    warn!(item = %letter.item, reason = %letter.reason, "an item of the queue is set aside");
+            match self.session.get(path).await {
+                Ok(Some((data, stat))) => {
+                    let item = QueueItem {
+                        path: path.clone(),
+                        data,
+                        stat,
+                    };
+                    let reason = "its name does not start with `qn-`, so it is no request; it is left where it is";
+                    self.report(&item, reason).await?;
+                }
+                Ok(None) => {}
+                Err(error) if error.outcome_unknown() => return Err(error),
+                Err(error) => {
+                    warn!(
+                        item = path.name(),
+                        error = &error as &dyn std::error::Error,
+                        "a foreign item can't be read"
+                    );
                     self.reported.insert(path.name().to_owned());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records an item that stays in the queue, and passes it over from now on.
+    async fn report(&mut self, item: &QueueItem, reason: &str) -> Result<(), ZkError> {
+        let letter = dead_letter(item, reason);
+        let record = self.layout.dead_root().join(&item.identity());
+        match self
+            .session
+            .create(&record, &letter.to_bytes(), CreateMode::Persistent)
+            .await
+        {
+            Err(error) if error.is_no_node() => self.layout_ready().await?,
+            Err(error) if !error.is_node_exists() => return Err(error),
+            _ => {
+                warn!(item = %letter.item, reason = %letter.reason, "an item of the queue is set aside");
+                self.reported.insert(letter.item);
             }
         }
         Ok(())
@@ -243,7 +290,7 @@ impl Intake {
             .await?
             .into_iter()
             .zip(paths)
-            .filter_map(|(content, path)| Some((content?.1.ctime, path)))
+            .filter_map(|(content, path)| Some((content.ok()??.1.ctime, path)))
             .collect();
         records.sort();
         let oldest_kept = now_ms() - i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
@@ -305,7 +352,7 @@ impl Batch {
             .map(|(name, version)| layout.desired(name, version))
             .collect();
         for (key, content) in keys.into_iter().zip(session.get_many(&paths).await?) {
-            let standing = match content {
+            let standing = match content? {
                 None => {
                     // The folder can't be part of the transaction: many versions share it.
                     session.ensure(&layout.desired_root().join(key.0.as_str())).await?;
@@ -331,7 +378,7 @@ impl Batch {
             .map(|identity| layout.results_root().join(identity))
             .collect();
         for (identity, content) in named.into_iter().zip(session.get_many(&results).await?) {
-            if content.is_some() {
+            if content?.is_some() {
                 self.answered.insert(identity.clone());
             }
         }

@@ -2,13 +2,14 @@
 //!
 //! For each copy it makes an [`InstanceFolder`] and starts a runner in it, which from then on needs nobody. What lives is
 //! found by looking at the folders, not by remembering: so a daemon that was killed and started again goes on where the last
-//! one stopped. Only runners of the same ZooKeeper and config node are ours; several daemons can share a machine.
+//! one stopped. Only runners of the same ZooKeeper tree are ours; several daemons can share a machine.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use maas_client::InstanceId;
 use maas_client::wire::state::{Desired, Phase};
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life};
-use crate::process::{ProcessIdentity, watched};
+use crate::process::{ProcessIdentity, watched, with_environment};
 use crate::runner::{last_lines, log_file};
 
 /// What all copies have in common.
@@ -78,7 +79,14 @@ impl LocalLauncher {
                 continue;
             }
             let life = match folder.is_alive() {
-                Ok(true) if folder.is_stopping() => Life::Stopping,
+                Ok(true)
+                    if folder
+                        .stopping_for()
+                        .is_some_and(|time| time > self.patience()) =>
+                {
+                    Life::Hanging
+                }
+                Ok(true) if folder.stopping_for().is_some() => Life::Stopping,
                 Ok(true) => Life::Running(phases.get(&instance).copied()),
                 Ok(false) => Life::Dead,
                 Err(error) => {
@@ -101,11 +109,12 @@ impl LocalLauncher {
     }
 
     fn is_ours(&self, spec: &LaunchSpec) -> bool {
-        (&spec.settings.quorum, &spec.settings.config_node)
-            == (
-                &self.settings.copies.quorum,
-                &self.settings.copies.config_node,
-            )
+        spec.settings.tree == self.settings.copies.tree
+    }
+
+    /// How long a runner that was told to end may take.
+    fn patience(&self) -> Duration {
+        self.settings.copies.drain + self.settings.copies.stop_grace + Duration::from_secs(15)
     }
 
     /// Starts one more copy.
@@ -157,9 +166,26 @@ impl LocalLauncher {
                 "its runner has not said yet which process it is",
             ));
         };
-        folder.mark_stopping()?;
+        // In this order: were we killed between the two, the next daemon would tell it again.
         if identity.signal(Signal::TERM)? {
             info!(%instance, pid = identity.pid, "copy told to end");
+        }
+        folder.mark_stopping()
+    }
+
+    /// Ends a runner that hangs. Its warden takes the model along.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub fn kill(&self, instance: &InstanceId) -> io::Result<()> {
+        let folder = InstanceFolder::new(&self.settings.instances, instance);
+        let identity = folder
+            .runner()
+            .or_else(|| self.known.get(instance).copied());
+        if let Some(identity) = identity
+            && identity.signal(Signal::KILL)?
+        {
+            warn!(%instance, pid = identity.pid, "a runner did not end when told to, and was killed");
         }
         Ok(())
     }
@@ -171,6 +197,11 @@ impl LocalLauncher {
     pub fn clean(&self, instance: &InstanceId) -> io::Result<Vec<String>> {
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let last = last_lines(&log_file(&folder), 5);
+        // Where runner and warden were killed together, nobody took the model along.
+        for process in with_environment("MAAS_INSTANCE", instance.as_str()) {
+            warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
+            process.signal(Signal::KILL)?;
+        }
         folder.remove()?;
         Ok(last)
     }

@@ -4,12 +4,13 @@
 //! every transaction of its intake checks that it still has the version of that write. So a daemon that was asleep while
 //! another took over can't change anything any more, whatever it believes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::{Session, Step, TreeWatch, WatchScope, ZkError};
+use maas_client::session::{CreateMode, Session, Step, TreeWatch, WatchScope, ZkError};
+use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
-use zookeeper_client::CreateMode;
 
 /// The lead, while it lasts.
 #[derive(Clone, Debug)]
@@ -55,14 +56,35 @@ impl Lead {
     }
 }
 
-/// Waits until we lead. `who` is for the eyes of operators.
-pub async fn lead(session: &Session, layout: &Layout, who: &str) -> Lead {
+/// Where a daemon runs its copies. Only a daemon at the same place can take over: it must reach what runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The host.
+    pub host: String,
+    /// The folder with the copies' folders.
+    pub instances: PathBuf,
+}
+
+/// A daemon stands in line at another place.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a maas_service on {} with its copies in {} serves this ZooKeeper; a standby must share both, or it could not reach what \
+     runs", .0.host, .0.instances.display()
+)]
+pub struct OtherPlace(pub Place);
+
+/// Waits until we lead.
+///
+/// # Errors
+/// [`OtherPlace`] when a daemon at another place leads or stands in line.
+pub async fn lead(session: &Session, layout: &Layout, place: &Place) -> Result<Lead, OtherPlace> {
     let root = layout.leader_root();
     let mut events = session.watch(&root, WatchScope::Node);
     loop {
-        match contend(session, layout, who, &mut events).await {
-            Ok(Some(lead)) => return lead,
-            Ok(None) => debug!("our place in the line is lost; taking another one"),
+        match contend(session, layout, place, &mut events).await {
+            Ok(Contest::Won(lead)) => return Ok(lead),
+            Ok(Contest::Elsewhere(other)) => return Err(OtherPlace(other)),
+            Ok(Contest::PlaceLost) => debug!("our place in the line is lost; taking another one"),
             Err(error) => {
                 debug!(%error, "contending for the lead again");
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -71,19 +93,32 @@ pub async fn lead(session: &Session, layout: &Layout, who: &str) -> Lead {
     }
 }
 
-/// Takes a place in the line and waits until it is the first. `None` when the place is lost, with the session or alone.
+/// How standing in line ended.
+enum Contest {
+    Won(Lead),
+    /// Our place in the line is gone, with the session or alone.
+    PlaceLost,
+    /// Another daemon in the line runs its copies elsewhere.
+    Elsewhere(Place),
+}
+
+/// Takes a place in the line and waits until it is the first.
 async fn contend(
     session: &Session,
     layout: &Layout,
-    who: &str,
+    place: &Place,
     events: &mut TreeWatch,
-) -> Result<Option<Lead>, ZkError> {
+) -> Result<Contest, ZkError> {
     let root = layout.leader_root();
     session.ensure(&root).await?;
     session.ensure(&layout.epoch()).await?;
     let generation = session.health().borrow().generation;
-    let Some(candidate) = take_place(session, &root, who).await? else {
-        return Ok(None);
+    if let Some(other) = other_place(session, &root, place).await? {
+        return Ok(Contest::Elsewhere(other));
+    }
+    let who = serde_json::to_vec(place).unwrap_or_default();
+    let Some(candidate) = take_place(session, &root, &who).await? else {
+        return Ok(Contest::PlaceLost);
     };
     let mut waiting = false;
     loop {
@@ -92,7 +127,7 @@ async fn contend(
         if !names.iter().any(|name| name == candidate.name())
             || session.health().borrow().generation != generation
         {
-            return Ok(None);
+            return Ok(Contest::PlaceLost);
         }
         if names.first().is_some_and(|first| first == candidate.name()) {
             break;
@@ -103,9 +138,9 @@ async fn contend(
         }
         events.next().await;
     }
-    let stat = session.set(&layout.epoch(), who.as_bytes(), None).await?;
+    let stat = session.set(&layout.epoch(), &who, None).await?;
     info!(epoch = stat.version, "this daemon leads");
-    Ok(Some(Lead {
+    Ok(Contest::Won(Lead {
         epoch: layout.epoch(),
         epoch_version: stat.version,
         candidate,
@@ -113,11 +148,30 @@ async fn contend(
     }))
 }
 
+/// The place of a daemon in the line that is not ours.
+async fn other_place(
+    session: &Session,
+    root: &ZnodePath,
+    place: &Place,
+) -> Result<Option<Place>, ZkError> {
+    let paths: Vec<ZnodePath> = session
+        .children(root)
+        .await?
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    let contents = session.get_many(&paths).await?;
+    let mut places = contents
+        .into_iter()
+        .filter_map(|content| serde_json::from_slice::<Place>(&content.ok()??.0).ok());
+    Ok(places.find(|other| other != place))
+}
+
 /// Our own place in the line: the one we have, for a create whose answer was lost may have made it already, or a new one.
 async fn take_place(
     session: &Session,
     root: &ZnodePath,
-    who: &str,
+    who: &[u8],
 ) -> Result<Option<ZnodePath>, ZkError> {
     let own = async || -> Result<Option<ZnodePath>, ZkError> {
         let places: Vec<ZnodePath> = session
@@ -129,7 +183,8 @@ async fn take_place(
         let contents = session.get_many(&places).await?;
         let id = session.id();
         let mut all = places.into_iter().zip(contents);
-        Ok(all.find_map(|(place, content)| (content?.1.ephemeral_owner == id).then_some(place)))
+        Ok(all
+            .find_map(|(place, content)| (content.ok()??.1.ephemeral_owner == id).then_some(place)))
     };
     if let Some(place) = own().await? {
         return Ok(Some(place));
@@ -137,7 +192,7 @@ async fn take_place(
     session
         .create(
             &root.join("candidate-"),
-            who.as_bytes(),
+            who,
             CreateMode::EphemeralSequential,
         )
         .await?;

@@ -22,6 +22,8 @@ pub mod runner;
 
 pub mod process;
 
+pub mod untrusted;
+
 pub mod options;
 
 pub mod signals;

@@ -73,6 +73,11 @@ pub struct Options {
     #[arg(long = "stop_grace", value_name = "SECONDS", default_value_t = 10)]
     stop_grace: u64,
 
+    /// How often a serving model is asked whether it still answers, in milliseconds; after three times without an answer it
+    /// is withdrawn and started again
+    #[arg(long = "health_interval", value_name = "MS", default_value_t = 10_000)]
+    health_interval: u64,
+
     /// How long ZooKeeper waits for a lost service or runner before it forgets its znodes, in milliseconds
     #[arg(long = "session_timeout", value_name = "MS", default_value_t = 6000)]
     session_timeout: u64,
@@ -217,12 +222,14 @@ impl Options {
                 copies: RunnerSettings {
                     quorum: self.zk_quorum,
                     config_node: self.zk_root,
+                    tree: String::new(),
                     session_timeout,
                     hostname,
                     environment,
                     start_timeout: Duration::from_secs(self.start_timeout),
                     drain: Duration::from_millis(self.drain),
                     stop_grace: Duration::from_secs(self.stop_grace),
+                    health_interval: Duration::from_millis(self.health_interval.max(1)),
                 },
             },
             on_stop: if self.stop_models {

@@ -36,6 +36,10 @@ pub enum Life {
     Running(Option<Phase>),
     /// Its runner runs, and has been told to end.
     Stopping,
+    /// Its runner has been told to end so long ago that it must hang.
+    Hanging,
+    /// It runs where this daemon can't reach it: on another host, or in another folder.
+    Elsewhere,
     /// Its runner is gone, and its folder is left.
     Dead,
 }
@@ -45,6 +49,8 @@ pub enum Life {
 pub enum Action {
     /// Take away what a dead runner left.
     Clean(InstanceId),
+    /// End a runner that does not end by itself.
+    Kill(InstanceId),
     /// Tell a runner to end.
     Stop(InstanceId),
     /// Start one more copy.
@@ -55,6 +61,7 @@ pub enum Action {
 #[must_use]
 pub fn plan(desired: &BTreeMap<ModelKey, Wanted>, observed: &[Copy], now: Instant) -> Vec<Action> {
     let mut running: BTreeMap<&ModelKey, Vec<(&InstanceId, Option<Phase>)>> = BTreeMap::new();
+    let mut elsewhere: BTreeMap<&ModelKey, usize> = BTreeMap::new();
     let mut actions = Vec::new();
     for copy in observed {
         match (copy.life, &copy.model) {
@@ -65,14 +72,17 @@ pub fn plan(desired: &BTreeMap<ModelKey, Wanted>, observed: &[Copy], now: Instan
                 .push((&copy.instance, phase)),
             // A runner whose folder was spoilt serves nobody knows what.
             (Life::Running(_), None) => actions.push(Action::Stop(copy.instance.clone())),
-            (Life::Stopping, _) => {}
+            (Life::Hanging, _) => actions.push(Action::Kill(copy.instance.clone())),
+            // Not ours to stop, but not to be started a second time either.
+            (Life::Elsewhere, Some(model)) => *elsewhere.entry(model).or_default() += 1,
+            (Life::Stopping, _) | (Life::Elsewhere, None) => {}
         }
     }
     for (model, copies) in &mut running {
         let wanted = desired
             .get(*model)
             .map_or(0, |wanted| wanted.copies as usize);
-        let surplus = copies.len().saturating_sub(wanted);
+        let surplus = (copies.len() + elsewhere.get(*model).unwrap_or(&0)).saturating_sub(wanted);
         // Those that serve nobody go first; of the others the newest, which have the fewest callers.
         copies.sort_by_key(|(instance, phase)| {
             (
@@ -88,8 +98,8 @@ pub fn plan(desired: &BTreeMap<ModelKey, Wanted>, observed: &[Copy], now: Instan
         );
     }
     for (model, wanted) in desired {
-        let missing =
-            (wanted.copies as usize).saturating_sub(running.get(model).map_or(0, Vec::len));
+        let there = running.get(model).map_or(0, Vec::len) + elsewhere.get(model).unwrap_or(&0);
+        let missing = (wanted.copies as usize).saturating_sub(there);
         if wanted.not_before.is_none_or(|time| time <= now) {
             actions.extend(std::iter::repeat_n(Action::Launch(model.clone()), missing));
         }
@@ -135,6 +145,8 @@ mod tests {
                 "backoff" => Life::Running(Some(Phase::Backoff)),
                 "running" => Life::Running(None),
                 "stopping" => Life::Stopping,
+                "hanging" => Life::Hanging,
+                "elsewhere" => Life::Elsewhere,
                 "dead" => Life::Dead,
                 other => panic!("{other}?"),
             };
@@ -200,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_that_does_not_end_is_killed() {
+        check(
+            "dga x1",
+            "dga/a hanging, dga/b serving",
+            &[Action::Kill(id("a"))],
+        );
+    }
+
+    #[test]
+    fn a_copy_that_runs_elsewhere_counts_and_is_not_acted_on() {
+        check("dga x2", "dga/a elsewhere, dga/b serving", &[]);
+        check("dga x1", "dga/a elsewhere, dga/b serving", &[stop("b")]);
+        check("", "dga/a elsewhere", &[]);
+    }
+
+    #[test]
     fn a_runner_whose_folder_is_spoilt_is_stopped() {
         check("dga x1", "?/a running, dga/b serving", &[stop("a")]);
     }
@@ -226,6 +254,7 @@ mod tests {
             Just(Life::Running(Some(Phase::Serving))),
             Just(Life::Running(Some(Phase::Starting))),
             Just(Life::Stopping),
+            Just(Life::Hanging),
             Just(Life::Dead),
         ]
     }
@@ -239,7 +268,7 @@ mod tests {
             .collect();
         for (n, action) in actions.into_iter().enumerate() {
             match action {
-                Action::Clean(instance) | Action::Stop(instance) => {
+                Action::Clean(instance) | Action::Kill(instance) | Action::Stop(instance) => {
                     let before = copies.len();
                     copies.retain(|copy| copy.instance != instance);
                     assert_eq!(

@@ -117,6 +117,28 @@ pub fn descendants(ancestor: u32) -> Vec<ProcessIdentity> {
     found
 }
 
+/// All processes that were started with this in their environment.
+#[must_use]
+pub fn with_environment(name: &str, value: &str) -> Vec<ProcessIdentity> {
+    let wanted = format!("{name}={value}");
+    let holds = |pid: u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment
+            .split(|&byte| byte == 0)
+            .any(|entry| entry == wanted.as_bytes())
+    };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // The identity first: should the number pass to another process, it is the first one that is meant.
+    pids.filter_map(ProcessIdentity::of)
+        .filter(|process| holds(process.pid))
+        .collect()
+}
+
 fn read_stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses, and may itself hold spaces and parentheses.

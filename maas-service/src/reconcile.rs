@@ -4,10 +4,11 @@
 //! even if nothing seems to have. It needs no memory of what happened before, but for one thing: a model whose runners die
 //! is started again ever more slowly.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use maas_client::InstanceId;
+use maas_client::instances::statuses;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{Session, TreeWatch, WatchScope, ZkError};
 use maas_client::wire::state::{Desired, InstanceStatus, Phase};
@@ -31,6 +32,8 @@ pub struct Reconciler {
     launcher: LocalLauncher,
     ends: mpsc::UnboundedReceiver<InstanceId>,
     troubles: HashMap<ModelKey, Trouble>,
+    /// The dead runners that have been counted, until their folders are gone.
+    mourned: HashSet<InstanceId>,
 }
 
 /// A model whose runners die.
@@ -54,6 +57,7 @@ impl Reconciler {
             launcher,
             ends,
             troubles: HashMap::new(),
+            mourned: HashSet::new(),
         }
     }
 
@@ -95,7 +99,8 @@ impl Reconciler {
     /// One pass; tells when the next one is due at the latest.
     async fn reconcile(&mut self) -> anyhow::Result<Duration> {
         let desired = self.desired().await?;
-        self.pass(&desired).await
+        let statuses = statuses(&self.session, &self.layout).await?;
+        self.pass(&desired, &statuses).await
     }
 
     /// Stops every copy, and waits until they are gone or `limit` is over.
@@ -103,7 +108,7 @@ impl Reconciler {
         let nothing = BTreeMap::new();
         let all_gone = async {
             loop {
-                match self.pass(&nothing).await {
+                match self.pass(&nothing, &[]).await {
                     Ok(_) => {}
                     Err(error) => {
                         warn!(error = format!("{error:#}"), "copies can't be stopped now")
@@ -125,20 +130,34 @@ impl Reconciler {
         }
     }
 
-    async fn pass(&mut self, desired: &BTreeMap<ModelKey, Desired>) -> anyhow::Result<Duration> {
+    /// Brings what runs to `desired`; `statuses` is what the runners say of themselves, as far as they can be asked.
+    async fn pass(
+        &mut self,
+        desired: &BTreeMap<ModelKey, Desired>,
+        statuses: &[InstanceStatus],
+    ) -> anyhow::Result<Duration> {
         let now = Instant::now();
-        let copies = self.launcher.observe(&HashMap::new())?;
-        self.note_deaths(&copies, desired, now);
-        let wanted = self.wanted(desired);
-        let mut actions = plan(&wanted, &copies, now);
-        if actions
+        let phases: HashMap<InstanceId, Phase> = statuses
             .iter()
-            .any(|action| matches!(action, Action::Stop(_)))
+            .map(|s| (s.instance.clone(), s.phase))
+            .collect();
+        let mut copies = self.launcher.observe(&phases)?;
+        self.note_deaths(&copies, desired, now);
+        let here: HashSet<InstanceId> = copies.iter().map(|copy| copy.instance.clone()).collect();
+        for status in statuses
+            .iter()
+            .filter(|status| !here.contains(&status.instance))
         {
-            // Which copies to stop depends on their phases; only now is it worth asking for them.
-            let copies = self.launcher.observe(&self.phases().await?)?;
-            actions = plan(&wanted, &copies, now);
+            debug!(instance = %status.instance, host = %status.host, "a copy runs elsewhere");
+            let model = Some((status.name.clone(), status.version.clone()));
+            copies.push(Copy {
+                instance: status.instance.clone(),
+                model,
+                life: Life::Elsewhere,
+            });
         }
+        let wanted = self.wanted(desired);
+        let actions = plan(&wanted, &copies, now);
         let mut pause = RESYNC;
         for action in actions {
             if let Err(error) = self.carry_out(&action, desired, &copies).await {
@@ -168,10 +187,11 @@ impl Reconciler {
             Action::Clean(instance) => {
                 let model = copies.iter().find(|copy| copy.instance == *instance);
                 self.withdraw(instance, model.and_then(|copy| copy.model.as_ref()))
-                    .await?;
+                    .await;
                 let last = self.launcher.clean(instance)?;
                 info!(%instance, log = last.join(" | "), "what a dead runner left is cleaned away");
             }
+            Action::Kill(instance) => self.launcher.kill(instance)?,
             Action::Stop(instance) => self.launcher.stop(instance)?,
             Action::Launch(model) => {
                 if let Some(desired) = desired.get(model) {
@@ -183,22 +203,20 @@ impl Reconciler {
     }
 
     /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later.
-    async fn withdraw(
-        &self,
-        instance: &InstanceId,
-        model: Option<&ModelKey>,
-    ) -> Result<(), ZkError> {
-        if let Some((name, _)) = model {
-            self.session
-                .delete(&self.layout.registration(name, instance), None)
-                .await?;
+    async fn withdraw(&self, instance: &InstanceId, model: Option<&ModelKey>) {
+        let registration = model.map(|(name, _)| self.layout.registration(name, instance));
+        for path in registration
+            .into_iter()
+            .chain([self.layout.instance(instance)])
+        {
+            if let Err(error) = self.session.delete(&path, None).await {
+                debug!(%error, "what a dead runner published goes with its session");
+            }
         }
-        self.session
-            .delete(&self.layout.instance(instance), None)
-            .await
     }
 
-    /// Runners end when they are told to; one that died otherwise makes its model wait.
+    /// Runners end when they are told to. When one dies otherwise its model has to wait, the longer the more often it
+    /// happens; copies that die together count once.
     fn note_deaths(
         &mut self,
         copies: &[Copy],
@@ -208,7 +226,13 @@ impl Reconciler {
         self.troubles.retain(|model, trouble| {
             desired.contains_key(model) && now < trouble.not_before + GOOD_RUN
         });
-        for copy in copies.iter().filter(|copy| copy.life == Life::Dead) {
+        let dead = |copy: &&Copy| copy.life == Life::Dead;
+        let mut struck = HashSet::new();
+        for copy in copies
+            .iter()
+            .filter(dead)
+            .filter(|copy| !self.mourned.contains(&copy.instance))
+        {
             let Some(model) = copy
                 .model
                 .as_ref()
@@ -216,15 +240,20 @@ impl Reconciler {
             else {
                 continue;
             };
-            let trouble = self
-                .troubles
-                .entry(model.clone())
-                .or_insert_with(|| Trouble {
-                    backoff: Backoff::default(),
-                    not_before: now,
-                });
-            trouble.not_before = now + trouble.backoff.next_delay();
             warn!(model = %model.0, version = %model.1, instance = %copy.instance, "a runner has died");
+            struck.insert(model.clone());
+        }
+        self.mourned = copies
+            .iter()
+            .filter(dead)
+            .map(|copy| copy.instance.clone())
+            .collect();
+        for model in struck {
+            let trouble = self.troubles.entry(model).or_insert_with(|| Trouble {
+                backoff: Backoff::default(),
+                not_before: now,
+            });
+            trouble.not_before = now + trouble.backoff.next_delay();
         }
     }
 
@@ -258,7 +287,14 @@ impl Reconciler {
         }
         let mut all = BTreeMap::new();
         for (path, content) in paths.iter().zip(self.session.get_many(&paths).await?) {
-            let Some((data, _)) = content else { continue };
+            let data = match content {
+                Ok(Some((data, _))) => data,
+                Ok(None) => continue,
+                Err(error) => {
+                    error!(%error, "what should run can't be read");
+                    continue;
+                }
+            };
             match Desired::parse(&data) {
                 Ok(desired) => {
                     all.insert((desired.name.clone(), desired.version.clone()), desired);
@@ -267,29 +303,5 @@ impl Reconciler {
             }
         }
         Ok(all)
-    }
-
-    /// What the runners say of themselves.
-    async fn phases(&self) -> Result<HashMap<InstanceId, Phase>, ZkError> {
-        let root = self.layout.instances_root();
-        let paths: Vec<ZnodePath> = self
-            .session
-            .children(&root)
-            .await?
-            .iter()
-            .map(|id| root.join(id))
-            .collect();
-        let contents = self.session.get_many(&paths).await?;
-        let status = |content: Option<(Vec<u8>, _)>| {
-            let parsed = InstanceStatus::parse(&content?.0);
-            parsed
-                .inspect_err(|error| debug!(%error, "a status can't be read"))
-                .ok()
-        };
-        Ok(contents
-            .into_iter()
-            .filter_map(status)
-            .map(|status| (status.instance, status.phase))
-            .collect())
     }
 }

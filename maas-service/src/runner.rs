@@ -16,11 +16,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use maas_client::endpoint_url::EndpointUrl;
 use maas_client::held::Held;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::registry::Registry;
 use maas_client::wire::endpoint_dat::{EndpointDat, Functions};
-use maas_client::wire::registration::{Registration, bare_url};
+use maas_client::wire::registration::Registration;
 use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
 use maas_client::{Session, SessionConfig};
 use model_store::{Digest, Limits, Location, Store};
@@ -28,7 +29,6 @@ use rustix::process::{Pid, set_child_subreaper};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use url::Url;
 
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
@@ -40,6 +40,9 @@ pub use output::last_lines;
 
 /// How long a copy must have served for its earlier failures to be forgotten.
 const GOOD_RUN: Duration = Duration::from_secs(60);
+
+/// How often a serving model may fail to answer before it is taken for dead.
+const TRIES: u32 = 3;
 
 /// How long ZooKeeper may take to hear of a withdrawal, before the model is stopped all the same.
 const WITHDRAWAL: Duration = Duration::from_secs(3);
@@ -67,6 +70,7 @@ pub async fn run(folder: InstanceFolder, stop: CancellationToken) -> anyhow::Res
     let mut runner = Runner {
         status: Status::new(&spec, Held::new(&session, layout.instance(&spec.instance))),
         registration: registry.place(&spec.name, &spec.instance),
+        published: false,
         script: None,
         folder,
         spec,
@@ -135,6 +139,8 @@ struct Runner {
     folder: InstanceFolder,
     status: Status,
     registration: Held,
+    /// Whether the copy is in the registry, or on its way there.
+    published: bool,
     /// The script, once the bundle is here.
     script: Option<PathBuf>,
     stop: CancellationToken,
@@ -249,12 +255,32 @@ impl Runner {
             () = &mut deadline => return Outcome::Failed(format!("the model did not serve within {limit} s: {progress}")),
             () = stop.cancelled() => return Outcome::Stopped,
         };
-        if let Err(outcome) = serving {
-            return outcome;
-        }
+        let url = match serving {
+            Ok(url) => url,
+            Err(outcome) => return outcome,
+        };
         tokio::select! {
             ending = model.ended() => Outcome::Failed(format!("the script {ending}")),
+            why = self.fall_silent(&url) => Outcome::Failed(why),
             () = stop.cancelled() => Outcome::Stopped,
+        }
+    }
+
+    /// Asks a serving model from time to time; tells when it has not answered three times in a row.
+    async fn fall_silent(&self, url: &EndpointUrl) -> String {
+        let mut silent = 0;
+        loop {
+            tokio::time::sleep(self.spec.settings.health_interval).await;
+            match probe::ask(url.url()).await {
+                Ok(()) => silent = 0,
+                Err(why) if silent + 1 >= TRIES => {
+                    return format!("the model answers no more: {why}");
+                }
+                Err(why) => {
+                    silent += 1;
+                    warn!(silent, reason = %why, "the model did not answer");
+                }
+            }
         }
     }
 
@@ -263,7 +289,7 @@ impl Runner {
         &mut self,
         changes: &mut FolderWatch,
         progress: &mut String,
-    ) -> Result<(), Outcome> {
+    ) -> Result<EndpointUrl, Outcome> {
         let endpoint = self.await_endpoint(changes, progress).await?;
         let url = endpoint::public_url(&endpoint.url, &self.spec.settings.hostname)
             .await
@@ -274,7 +300,7 @@ impl Runner {
         *progress = "ZooKeeper has not taken the registration yet".to_owned();
         self.publish(&url, endpoint.functions).await;
         info!(%url, "the copy is serving");
-        Ok(())
+        Ok(url)
     }
 
     async fn await_endpoint(
@@ -297,13 +323,13 @@ impl Runner {
     }
 
     /// Asks at `url` until it answers; `written` is what the model itself calls it.
-    async fn await_answer(&self, url: &Url, written: &str, progress: &mut String) {
+    async fn await_answer(&self, url: &EndpointUrl, written: &str, progress: &mut String) {
         let mut pause = Duration::from_millis(5);
-        while let Err(why) = probe::ask(url).await {
-            *progress = match Url::parse(written) {
+        while let Err(why) = probe::ask(url.url()).await {
+            *progress = match EndpointUrl::parse(written) {
                 // The usual mistake: other hosts can't reach what listens on the loopback address only.
                 Ok(written)
-                    if written.host() != url.host() && probe::ask(&written).await.is_ok() =>
+                    if written.host() != url.host() && probe::ask(written.url()).await.is_ok() =>
                 {
                     format!(
                         "{why}, though {written} answers; the server must listen on 0.0.0.0 or on $MAAS_HOST"
@@ -316,7 +342,7 @@ impl Runner {
         }
     }
 
-    async fn publish(&mut self, url: &Url, functions: Functions) {
+    async fn publish(&mut self, url: &EndpointUrl, functions: Functions) {
         let registration = Registration {
             name: self.spec.name.clone(),
             version: self.spec.version.clone(),
@@ -325,22 +351,25 @@ impl Runner {
             functions,
             registered_ms: now_ms(),
         };
+        self.published = true;
         self.registration.set(Some(registration.to_bytes()));
         // ZooKeeper may be away; the registration goes out as soon as it is back.
         while !self.registration.settled(Duration::from_secs(5)).await {
             warn!("ZooKeeper has not taken the registration yet");
         }
-        self.status.serving(bare_url(url));
+        self.status.serving(url.to_string());
     }
 
-    /// Takes the copy out of the registry; tells whether it was in it.
+    /// Takes the copy out of the registry, if it is in it; tells whether it was.
     async fn withdraw(&mut self) -> bool {
         let was_serving = self.status.withdrawn();
-        self.registration.set(None);
-        if !self.registration.settled(WITHDRAWAL).await {
-            warn!(
-                "ZooKeeper has not heard of the withdrawal; the registration goes with our session"
-            );
+        if std::mem::take(&mut self.published) {
+            self.registration.set(None);
+            if !self.registration.settled(WITHDRAWAL).await {
+                warn!(
+                    "ZooKeeper has not heard of the withdrawal; the registration goes with our session"
+                );
+            }
         }
         was_serving
     }

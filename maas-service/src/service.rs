@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::{Session, SessionConfig};
+use maas_client::session::CreateMode;
+use maas_client::{InstanceId, Session, SessionConfig};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::intake::Intake;
 use crate::launcher::{LaunchSettings, LocalLauncher};
-use crate::leader;
+use crate::leader::{self, Lead, Place};
 use crate::reconcile::Reconciler;
 
 /// What the daemon is to do.
@@ -40,51 +41,128 @@ pub enum OnStop {
 /// # Errors
 /// When it can't start: ZooKeeper is out of reach, or the config node or the folder for copies can't be used.
 pub async fn run(config: ServiceConfig, stop: CancellationToken) -> anyhow::Result<()> {
-    let session = Session::connect(config.session.clone())
-        .await
-        .context("the service can't start")?;
-    let layout = Layout::read(&session, &config.config_node).await?;
-    let (launcher, ends) = LocalLauncher::new(config.launch.clone()).with_context(|| {
-        format!(
-            "the folder `{}` for copies can't be made",
-            config.launch.instances.display()
-        )
-    })?;
-    let mut intake = Intake::new(session.clone(), layout.clone());
-    let mut reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, ends);
-    let who = format!("{} {}", config.launch.copies.hostname, std::process::id());
-    while !stop.is_cancelled() {
-        let lead = tokio::select! {
-            lead = leader::lead(&session, &layout, &who) => lead,
-            () = stop.cancelled() => break,
+    let started = tokio::select! {
+        started = Service::start(config) => started?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    started.serve(stop).await
+}
+
+struct Service {
+    session: Session,
+    layout: Layout,
+    intake: Intake,
+    reconciler: Reconciler,
+    place: Place,
+    config: ServiceConfig,
+}
+
+impl Service {
+    async fn start(mut config: ServiceConfig) -> anyhow::Result<Self> {
+        let session = Session::connect(config.session.clone())
+            .await
+            .context("the service can't start")?;
+        let layout = Layout::read(&session, &config.config_node).await?;
+        config.launch.copies.tree = tree_identity(&session, &layout).await?;
+        let (launcher, ends) = LocalLauncher::new(config.launch.clone()).with_context(|| {
+            format!(
+                "the folder `{}` for copies can't be made",
+                config.launch.instances.display()
+            )
+        })?;
+        let place = Place {
+            host: config.launch.copies.hostname.clone(),
+            instances: config.launch.instances.clone(),
         };
-        while let Err(error) = intake.layout_ready().await {
+        let intake = Intake::new(session.clone(), layout.clone());
+        let reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, ends);
+        Ok(Self {
+            session,
+            layout,
+            intake,
+            reconciler,
+            place,
+            config,
+        })
+    }
+
+    async fn serve(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let session = self.session.clone();
+        while !stop.is_cancelled() {
+            let lead = tokio::select! {
+                lead = leader::lead(&session, &self.layout, &self.place) => lead,
+                () = stop.cancelled() => break,
+            };
+            let lead = match lead {
+                Ok(lead) => lead,
+                Err(error) => {
+                    session.close().await;
+                    return Err(error.into());
+                }
+            };
+            tokio::select! {
+                () = self.act(&lead) => warn!("another daemon leads now"),
+                () = lead.lost(&session) => warn!("the lead is lost"),
+                () = stop.cancelled() => self.stop_as_leader().await,
+            }
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    /// Takes requests and keeps copies running, until we lead no more.
+    async fn act(&mut self, lead: &Lead) {
+        while let Err(error) = self.intake.layout_ready().await {
             warn!(
                 error = &error as &dyn std::error::Error,
                 "the service's znodes can't be made yet"
             );
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        info!(queue = %layout.queue, registry = %layout.service_root, host = %config.launch.copies.hostname, "ready to accept requests");
+        let layout = &self.layout;
+        info!(queue = %layout.queue, registry = %layout.service_root, host = %self.place.host, "ready to accept requests");
         tokio::select! {
-            () = intake.run(&lead) => warn!("another daemon leads; standing by"),
-            () = reconciler.run() => {}
-            () = lead.lost(&session) => warn!("the lead is lost"),
-            () = stop.cancelled() => {}
+            () = self.intake.run(lead) => {}
+            () = self.reconciler.run() => {}
         }
     }
-    match config.on_stop {
-        OnStop::StopModels => {
-            info!("stopping all copies");
-            let launch = &config.launch;
-            reconciler
-                .stop_all(launch.copies.drain + launch.copies.stop_grace + Duration::from_secs(10))
-                .await;
-        }
-        OnStop::LeaveModels => {
-            info!("the service stops; copies run on and the next service adopts them")
+
+    /// Who does not lead has no copies to stop: they are the leader's.
+    async fn stop_as_leader(&mut self) {
+        match self.config.on_stop {
+            OnStop::StopModels => {
+                info!("stopping all copies");
+                let copies = &self.config.launch.copies;
+                self.reconciler
+                    .stop_all(copies.drain + copies.stop_grace + Duration::from_secs(20))
+                    .await;
+            }
+            OnStop::LeaveModels => {
+                info!("the service stops; copies run on and the next service adopts them")
+            }
         }
     }
-    session.close().await;
-    Ok(())
+}
+
+/// The identity of our tree, made by the first daemon there ever was: a ZooKeeper may be called by many names.
+async fn tree_identity(session: &Session, layout: &Layout) -> anyhow::Result<String> {
+    let node = layout.tree_identity();
+    loop {
+        if let Some((data, _)) = session.get(&node).await? {
+            return String::from_utf8(data)
+                .with_context(|| format!("znode `{node}` holds no text"));
+        }
+        session.ensure(&layout.state_root).await?;
+        match session
+            .create(
+                &node,
+                InstanceId::generate().as_str().as_bytes(),
+                CreateMode::Persistent,
+            )
+            .await
+        {
+            Err(error) if !error.is_node_exists() => return Err(error.into()),
+            _ => {}
+        }
+    }
 }

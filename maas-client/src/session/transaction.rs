@@ -2,7 +2,7 @@
 
 use zookeeper_client as zk;
 
-use super::{OPEN, Session, Stat, ZkError, check_size};
+use super::{MAX_ZNODE_BYTES, OPEN, Session, ZkError, check_size};
 use crate::layout::ZnodePath;
 
 /// One step of a transaction.
@@ -77,25 +77,6 @@ impl Step {
     }
 }
 
-/// What became of one step of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StepResult {
-    /// A znode was created.
-    Created {
-        /// Where; of a sequential one, with its number.
-        path: String,
-        /// Its stat.
-        stat: Stat,
-    },
-    /// A znode was written.
-    Written {
-        /// Its stat now.
-        stat: Stat,
-    },
-    /// A check held, or a znode was deleted.
-    Done,
-}
-
 /// Why a transaction did not happen, or may not have.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -125,16 +106,28 @@ impl CommitError {
 }
 
 impl Session {
-    /// Carries out all steps or none. Tells what became of each: where a created znode lies, and its or the written
-    /// one's stat (which servers before 3.7 may leave invalid).
+    /// Carries out all steps or none.
     ///
     /// # Errors
     /// [`CommitError::Step`] tells which step was refused; then none happened.
-    pub async fn commit(&self, steps: &[Step]) -> Result<Vec<StepResult>, CommitError> {
+    pub async fn commit(&self, steps: &[Step]) -> Result<(), CommitError> {
+        let mut bytes = 0;
         for step in steps {
+            bytes += step.path().as_str().len();
             if let Step::Create { path, data, .. } | Step::Set { path, data, .. } = step {
-                check_size(path, data)?;
+                check_size(path, data.len())?;
+                bytes += data.len();
             }
+        }
+        let first = steps
+            .first()
+            .map_or(String::new(), |step| step.path().to_string());
+        if bytes > MAX_ZNODE_BYTES {
+            return Err(ZkError::TooLarge {
+                znode: first,
+                bytes,
+            }
+            .into());
         }
         let commit = |client: zk::Client| async move {
             let mut writer = client.new_multi_writer();
@@ -143,22 +136,8 @@ impl Session {
             }
             Ok(writer.commit().await)
         };
-        let first = steps
-            .first()
-            .map_or(String::new(), |step| step.path().to_string());
         match self.call("change", &first, commit).await? {
-            Ok(results) => Ok(results
-                .into_iter()
-                .map(|result| match result {
-                    zk::MultiWriteResult::Create { path, stat } => {
-                        StepResult::Created { path, stat }
-                    }
-                    zk::MultiWriteResult::SetData { stat } => StepResult::Written { stat },
-                    zk::MultiWriteResult::Check | zk::MultiWriteResult::Delete | _ => {
-                        StepResult::Done
-                    }
-                })
-                .collect()),
+            Ok(_) => Ok(()),
             Err(zk::MultiWriteError::OperationFailed { index, source }) => {
                 let step = steps
                     .get(index)

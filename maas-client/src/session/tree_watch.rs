@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use zookeeper_client as zk;
 
 use super::Session;
@@ -39,6 +39,7 @@ pub struct TreeWatch {
     /// The watcher that a reconnect made useless. Dropped only after its successor stands: dropping the last watcher of a
     /// path takes the watch off the server.
     stale: Option<zk::PersistentWatcher>,
+    warned: bool,
 }
 
 impl TreeWatch {
@@ -49,6 +50,7 @@ impl TreeWatch {
             scope,
             watcher: None,
             stale: None,
+            warned: false,
         }
     }
 
@@ -108,6 +110,14 @@ impl TreeWatch {
                     self.watcher = Some(watcher);
                     self.stale = None;
                     return;
+                }
+                // Servers before 3.6 don't know this kind of watch, and there is no other way to wait for it to appear.
+                Err(error) if error.is_unimplemented() && !self.warned => {
+                    self.warned = true;
+                    error!(
+                        znode = path,
+                        "this ZooKeeper is older than 3.6 and can't watch trees; nothing will be noticed"
+                    );
                 }
                 Err(error) => debug!(%error, "not watching yet"),
             }

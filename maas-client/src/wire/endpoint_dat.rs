@@ -52,7 +52,19 @@ impl Functions {
                 .unwrap_or_default();
             Ok((alias.clone(), path))
         });
-        Ok(Self(entries.collect::<Result<_, WireError>>()?))
+        let functions = Self(entries.collect::<Result<_, WireError>>()?);
+        // They are printed in lists; a line break in one could pass for a line of the list.
+        match functions
+            .0
+            .iter()
+            .find(|(alias, path)| alias.chars().chain(path.chars()).any(char::is_control))
+        {
+            Some((alias, _)) => Err(WireError::field(
+                &alias.escape_debug().to_string(),
+                "holds a control character",
+            )),
+            None => Ok(functions),
+        }
     }
 }
 
@@ -100,6 +112,12 @@ impl EndpointDat {
     /// error too: ask again when it changes.
     pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
         let fields = fields(bytes)?;
+        if let Some(unknown) = fields
+            .keys()
+            .find(|key| !["url", "functions"].contains(&key.as_str()))
+        {
+            return Err(WireError::field(unknown, "is not a field of endpoint.dat"));
+        }
         let get = |field: &str| fields.get(field).map(AsRef::<RawValue>::as_ref);
         let url = lenient_text("url", get("url"))?
             .ok_or_else(|| WireError::field("url", "is missing"))?;

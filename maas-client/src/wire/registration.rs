@@ -6,13 +6,12 @@
 //! Written with exactly these fields in this order: one field more, and every old reader goes blind. Read as Curator 4 and
 //! later read it; readers trust the payload, not the envelope around it.
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use url::Url;
-
 use super::endpoint_dat::Functions;
 use super::{WireError, fields, lenient_long, lenient_text};
+use crate::endpoint_url::EndpointUrl;
 use crate::name::{InstanceId, ModelName, Version};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 const PAYLOAD_CLASS: &str = "org.apache.metron.maas.config.ModelEndpoint";
 
@@ -26,7 +25,7 @@ pub struct Registration {
     /// Which copy. Old daemons write small numbers, we write ids that are unique for ever.
     pub instance: InstanceId,
     /// Where it answers.
-    pub url: Url,
+    pub url: EndpointUrl,
     /// Its functions.
     pub functions: Functions,
     /// When it was registered, in milliseconds since 1970.
@@ -73,8 +72,7 @@ impl Registration {
                 .map_err(|e| WireError::field("version", e.to_string()))?,
             instance: InstanceId::new(text("containerId")?)
                 .map_err(|e| WireError::field("containerId", e.to_string()))?,
-            url: Url::parse(&url)
-                .map_err(|e| WireError::field("url", format!("is `{url}`: {e}")))?,
+            url: EndpointUrl::parse(&url).map_err(|why| WireError::field("url", why))?,
             functions,
             registered_ms: lenient_long(
                 "registrationTimeUTC",
@@ -126,17 +124,16 @@ impl Registration {
             url: &'a str,
             functions: &'a Functions,
         }
-        let url = bare_url(&self.url);
         let envelope = Envelope {
             name: self.name.as_str(),
             id: self.instance.as_str(),
-            address: self.url.host_str().unwrap_or_default(),
+            address: self.url.host(),
             port: self.url.port().map_or(-1, i32::from),
             ssl_port: None,
             payload: Payload {
                 class: PAYLOAD_CLASS,
                 endpoint: Endpoint {
-                    url: &url,
+                    url: self.url.as_str(),
                     functions: &self.functions,
                 },
                 name: self.name.as_str(),
@@ -148,18 +145,6 @@ impl Registration {
             uri_spec: None,
         };
         serde_json::to_vec(&envelope).expect("texts and numbers always serialise")
-    }
-}
-
-/// The URL as Metron writes it: without the `/` that stands for an empty path.
-#[must_use]
-pub fn bare_url(url: &Url) -> String {
-    let text = url.as_str();
-    match text.strip_suffix('/') {
-        Some(bare) if url.path() == "/" && url.query().is_none() && url.fragment().is_none() => {
-            bare.to_owned()
-        }
-        _ => text.to_owned(),
     }
 }
 
@@ -179,7 +164,7 @@ mod tests {
     #[test]
     fn a_url_without_port_is_registered_with_minus_one() {
         let mut entry = Registration::parse(GOLDEN.as_bytes()).expect("an entry");
-        entry.url = Url::parse("http://node1/base?q=1").expect("a URL");
+        entry.url = EndpointUrl::parse("http://node1/base?q=1").expect("a URL");
         let written = String::from_utf8(entry.to_bytes()).expect("UTF-8");
         assert!(
             written.contains(r#""address":"node1","port":-1,"#)

@@ -15,6 +15,9 @@ use crate::name::{ModelName, Version};
 /// The most bytes a request may have; real ones have a few hundred.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
+/// The most bytes of the path in it, as of any path on Linux.
+const MAX_PATH_BYTES: usize = 4096;
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -120,6 +123,15 @@ impl ModelRequest {
         }
         if action == Action::Add && request.memory_mb == 0 {
             return Err(WireError::field("memory", "is 0; a copy needs memory, in MB").into());
+        }
+        if request
+            .path
+            .as_deref()
+            .is_some_and(|path| path.len() > MAX_PATH_BYTES)
+        {
+            return Err(
+                WireError::field("path", format!("has more than {MAX_PATH_BYTES} bytes")).into(),
+            );
         }
         if action == Action::Add && request.path.as_deref().is_none_or(str::is_empty) {
             return Err(WireError::field(

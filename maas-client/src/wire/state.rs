@@ -65,8 +65,6 @@ pub enum Phase {
     Serving,
     /// It is withdrawn and finishes what it has begun.
     Draining,
-    /// It ended as it was asked to.
-    Stopped,
     /// It failed and will be started again.
     Backoff,
     /// It failed in a way that starting again can't mend.
@@ -90,7 +88,6 @@ impl std::fmt::Display for Phase {
             Self::Probing => "probing",
             Self::Serving => "serving",
             Self::Draining => "draining",
-            Self::Stopped => "stopped",
             Self::Backoff => "backoff",
             Self::Failed => "failed",
         })

@@ -72,11 +72,11 @@ impl Daemon {
         self.leash.log_tail()
     }
 
-    /// The command line of every process that belongs to a copy of this daemon, now.
+    /// The command line of every process that belongs to a copy of this daemon, now. Daemons themselves don't.
     pub fn processes_of_copies(&self) -> Vec<String> {
         processes()
             .into_iter()
-            .filter(|(_, line)| line.contains(&self.marker()))
+            .filter(|(_, line)| line.contains(&self.marker()) && !line.contains("maas_service -zq"))
             .map(|(_, line)| line)
             .collect()
     }
@@ -113,7 +113,13 @@ impl Drop for Daemon {
         }
         self.leash.kill();
         // Runners outlive their daemon; without these, and without their folder, they would end by themselves, but later.
-        for pid in self.pids_of("maas_runner") {
+        let wardens = self.pids_of("--warden");
+        // Only the runners: a warden whose runner is gone takes its model along, and must live to do so.
+        for pid in self
+            .pids_of("maas_runner")
+            .into_iter()
+            .filter(|pid| !wardens.contains(pid))
+        {
             let _it_may_have_ended = Command::new("kill")
                 .args(["-s", "KILL", &pid.to_string()])
                 .status();

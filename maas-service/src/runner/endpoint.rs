@@ -3,20 +3,21 @@
 //! A model is hostile input. The file may be a link to somewhere else, a pipe that never ends, a gigabyte, or garbage; it
 //! may name another host to which all callers would then be sent. None of that may do more than fail this one copy.
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use maas_client::endpoint_url::EndpointUrl;
 use maas_client::wire::endpoint_dat::{EndpointDat, MAX_ENDPOINT_BYTES};
-use rustix::fs::{CWD, FileType, Mode, OFlags, inotify};
+use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
-use url::{Host, Url};
+use url::Host;
 
 use crate::process::watched;
+use crate::untrusted;
 
 /// The file's name, in the folder the script runs in.
 pub(super) const ENDPOINT_FILE: &str = "endpoint.dat";
@@ -37,43 +38,19 @@ pub(super) enum Found {
 /// Reads the file as it is now: never through a link, never more than its limit, never waiting.
 #[must_use]
 pub(super) fn read(folder: &Path) -> Found {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(CWD, folder.join(ENDPOINT_FILE), flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Found::Nothing,
-        Err(rustix::io::Errno::LOOP) => {
-            return Found::Never(
-                "endpoint.dat is a symbolic link; it must be a file of the model's own".to_owned(),
-            );
+    let bytes = match untrusted::read(&folder.join(ENDPOINT_FILE), MAX_ENDPOINT_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge
+            ) =>
+        {
+            return Found::Never(format!("endpoint.dat {error}"));
         }
-        Err(error) => return Found::Never(format!("endpoint.dat can't be opened: {error}")),
+        Err(error) => return Found::NotYet(format!("endpoint.dat can't be read: {error}")),
     };
-    let Ok(stat) = rustix::fs::fstat(&file) else {
-        return Found::Nothing;
-    };
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Found::Never("endpoint.dat is not a regular file".to_owned());
-    }
-    let too_large = |bytes: u64| {
-        Found::Never(format!(
-            "endpoint.dat has {bytes} bytes; at most {MAX_ENDPOINT_BYTES} are read"
-        ))
-    };
-    let size = u64::try_from(stat.st_size).unwrap_or_default();
-    if size > MAX_ENDPOINT_BYTES {
-        return too_large(size);
-    }
-    let mut bytes = Vec::new();
-    // It may have grown since its size was asked.
-    if let Err(error) = File::from(file)
-        .take(MAX_ENDPOINT_BYTES + 1)
-        .read_to_end(&mut bytes)
-    {
-        return Found::NotYet(format!("endpoint.dat can't be read: {error}"));
-    }
-    if bytes.len() as u64 > MAX_ENDPOINT_BYTES {
-        return too_large(bytes.len() as u64);
-    }
     match EndpointDat::parse(&bytes) {
         Ok(endpoint) => Found::Endpoint(endpoint),
         Err(_) if bytes.is_empty() => Found::Nothing,
@@ -130,31 +107,25 @@ impl FolderWatch {
 /// The URL under which other hosts reach what the model calls `url`.
 ///
 /// # Errors
-/// With the reason, when it is no URL, or one of another host.
-pub(super) async fn public_url(url: &str, hostname: &str) -> Result<Url, String> {
-    let mut parsed = Url::parse(url)
-        .map_err(|error| format!("endpoint.dat names `{url}`, which is no URL: {error}"))?;
-    let host = parsed.host().map(|host| host.to_owned());
-    let Some(host) = host else {
+/// With the reason, when it is no `http` or `https` URL, or one of another host.
+pub(super) async fn public_url(url: &str, hostname: &str) -> Result<EndpointUrl, String> {
+    let written = EndpointUrl::parse(url)
+        .map_err(|why| format!("endpoint.dat names a URL that can't be used: {why}"))?;
+    let scheme = written.url().scheme();
+    if !matches!(scheme, "http" | "https") {
+        return Err(format!(
+            "endpoint.dat names `{url}`; models are called by http or https, not by {scheme}"
+        ));
+    }
+    let Some(host) = written.url().host() else {
         return Err(format!("endpoint.dat names `{url}`, which has no host"));
     };
-    if parsed.port_or_known_default().is_none() {
-        return Err(format!("endpoint.dat names `{url}`, which has no port"));
-    }
     if means_here(&host) {
-        let renamed = match hostname.parse::<IpAddr>() {
-            Ok(address) => parsed.set_ip_host(address).is_ok(),
-            Err(_) => parsed.set_host(Some(hostname)).is_ok(),
-        };
-        if !renamed {
-            return Err(format!("`{hostname}` can't stand as the host of `{url}`"));
-        }
-        parsed.set_fragment(None);
-        return Ok(parsed);
+        return written.on_host(hostname);
     }
     let name = host.to_string();
     if name.eq_ignore_ascii_case(hostname) || is_this_host(name.clone()).await {
-        return Ok(parsed);
+        return written.on_host(&name);
     }
     Err(format!(
         "endpoint.dat names `{url}`, and `{name}` is not this host ({hostname}); calls would go elsewhere"
@@ -162,9 +133,9 @@ pub(super) async fn public_url(url: &str, hostname: &str) -> Result<Url, String>
 }
 
 /// Loopback and wildcard, in all their spellings.
-fn means_here(host: &Host<String>) -> bool {
+fn means_here(host: &Host<&str>) -> bool {
     match host {
-        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => address.is_loopback() || address.is_unspecified(),
         Host::Ipv6(address) => {
             address.is_loopback()
@@ -194,7 +165,7 @@ pub async fn is_this_host(name: String) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use test_support::TempDir;
 
@@ -232,19 +203,19 @@ mod tests {
             let made = std::process::Command::new("mkfifo").arg(file).status();
             assert!(made.expect("mkfifo").success());
         });
-        assert!(matches!(pipe, Found::Never(why) if why.contains("regular")));
+        assert!(matches!(pipe, Found::Never(why) if why.contains("a pipe")));
     }
 
     #[tokio::test]
     async fn hosts_that_mean_here_become_the_public_name() {
         for (given, made) in [
-            ("http://0.0.0.0:1500", "http://node1:1500/"),
-            ("http://localhost", "http://node1/"),
-            ("http://LOCALHOST:1", "http://node1:1/"),
+            ("http://0.0.0.0:1500", "http://node1:1500"),
+            ("http://localhost", "http://node1"),
+            ("http://LOCALHOST:1", "http://node1:1"),
             ("http://127.0.0.2:5/a", "http://node1:5/a"),
-            ("http://[::1]:80", "http://node1/"),
-            ("http://[::]:81", "http://node1:81/"),
-            ("http://[::ffff:127.0.0.1]:81", "http://node1:81/"),
+            ("http://user:secret@[::1]:80/", "http://node1:80/"),
+            ("http://[::]:81", "http://node1:81"),
+            ("http://[::ffff:127.0.0.1]:81", "http://node1:81"),
             (
                 "https://127.0.0.1:8443/a/b?x=1#f",
                 "https://node1:8443/a/b?x=1",
@@ -273,7 +244,8 @@ mod tests {
             "",
             "node1:80",
             "file:///etc/passwd",
-            "tcp://localhost",
+            "tcp://localhost:1",
+            "http://localhost/\u{1b}[2J",
         ] {
             assert!(
                 public_url(bad, "node1").await.is_err(),

@@ -5,7 +5,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::untrusted;
 
 /// The most bytes of one file.
 const FILE_BYTES: u64 = 2 * 1024 * 1024;
@@ -24,11 +27,7 @@ impl RotatedFile {
     /// Writes behind what `path` holds already.
     #[must_use]
     pub(super) fn new(path: PathBuf) -> Self {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .ok();
+        let file = open(&path, OpenOptions::new().create(true).append(true));
         let written = file
             .as_ref()
             .and_then(|f| f.metadata().ok())
@@ -62,12 +61,10 @@ impl RotatedFile {
             let _an_older_one_need_not_be_there = fs::rename(older(n), older(n + 1));
         }
         let _or_it_is_written_over = fs::rename(&self.path, older(1));
-        self.file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&self.path)
-            .ok();
+        self.file = open(
+            &self.path,
+            OpenOptions::new().create(true).write(true).truncate(true),
+        );
         self.written = 0;
     }
 
@@ -85,13 +82,21 @@ impl RotatedFile {
     }
 }
 
+/// Opens a log without following a link or waiting at a pipe that the model may have put there.
+fn open(path: &Path, how: &mut OpenOptions) -> Option<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    how.custom_flags(i32::try_from(flags.bits()).ok()?)
+        .open(path)
+        .ok()
+}
+
 /// The last lines of a file, at most `lines` and each cut to a readable length.
 #[must_use]
 pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
     const READ: u64 = 8 * 1024;
     const LINE: usize = 300;
     let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+        let mut file = untrusted::open(path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
         let mut bytes = Vec::new();

@@ -9,11 +9,13 @@
 //! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
 //! gone, the warden ends.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
 
@@ -26,6 +28,9 @@ pub const ARGUMENT: &str = "--warden";
 pub const TERMINATE: &str = "term";
 /// What the warden is told when there is no more time.
 pub const KILL: &str = "kill";
+
+/// How long what a model printed last may take to reach its files.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Set once nothing of the model may live on.
 static KILLING: AtomicBool = AtomicBool::new(false);
@@ -117,23 +122,30 @@ pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
     Report::Started { pid: script_pid }.say();
     let stdout = child.stdout.take().expect("it was asked for");
     let stderr = child.stderr.take().expect("it was asked for");
-    let drains = [
-        std::thread::spawn({
-            let file = RotatedFile::new(logs.join("stdout"));
-            move || file.drain(stdout)
-        }),
-        std::thread::spawn({
-            let file = RotatedFile::new(logs.join("stderr"));
-            move || file.drain(stderr)
-        }),
-    ];
+    let (drained, drains) = mpsc::channel();
+    drain(
+        stdout,
+        RotatedFile::new(logs.join("stdout")),
+        drained.clone(),
+    );
+    drain(stderr, RotatedFile::new(logs.join("stderr")), drained);
     std::thread::spawn(obey);
     reap(script_pid)?;
-    for drain in drains {
-        let _a_drain_that_panicked_has_nothing_more_to_say = drain.join();
-    }
+    // What is still in the pipes is worth a moment; but a stranger may hold their other ends, and never let go.
+    let deadline = Instant::now() + LAST_WORDS;
+    while drains
+        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        .is_ok()
+    {}
     drop(child);
     Ok(())
+}
+
+fn drain(stream: impl Read + Send + 'static, file: RotatedFile, done: mpsc::Sender<()>) {
+    std::thread::spawn(move || {
+        file.drain(stream);
+        let _nobody_waits_any_more = done.send(());
+    });
 }
 
 /// Follows the runner's orders; its death is the last of them.

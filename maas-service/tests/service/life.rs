@@ -206,31 +206,241 @@ async fn a_daemon_told_to_stop_leaves_its_models_running_unless_told_otherwise()
 }
 
 #[tokio::test]
-async fn a_second_daemon_stands_by_and_takes_over() {
+async fn a_second_daemon_stands_by_and_takes_over_what_runs() {
     let mut world = World::start(&[]).await;
     world.leads().await;
-    let standby = Daemon::start(&world.quorum, &["--session_timeout", "3000"]);
-    let both = async || {
+    let instances = world.daemon.instances();
+    let place = [
+        "--instances_dir",
+        instances.to_str().unwrap(),
+        "--session_timeout",
+        "3000",
+        "--stop_models",
+    ];
+    let mut standby = Daemon::start(&world.quorum, &place);
+    let in_line = async |daemons: usize| {
+        let line = async || {
+            world
+                .session
+                .children(&world.layout.leader_root())
+                .await
+                .unwrap()
+                .len()
+                == daemons
+        };
+        eventually(LIMIT, "the daemons to stand in line", line).await;
+    };
+    in_line(2).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+
+    // A standby has no copies to stop: they are the leader's.
+    standby.signal("TERM");
+    eventually(LIMIT, "the standby to end", async || !standby.is_running()).await;
+    assert_eq!(world.serving("dga", 1).await, before);
+    standby.start_again();
+    in_line(2).await;
+
+    world.daemon.kill();
+    let answer = world.add("dga", 1, model.path()).await;
+    assert_eq!(answer.instances, Some(2));
+    let after = world.serving("dga", 2).await;
+    assert_eq!(
+        after[0], before[0],
+        "the copy that ran is neither stopped nor doubled"
+    );
+    world.remove("dga", 2).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_could_not_reach_what_runs_refuses_to_stand_by() {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let other = Daemon::start(&world.quorum, &[]);
+    eventually(LIMIT, "it to end", async || !other.is_running()).await;
+    assert!(
+        other.log_tail().contains("a standby must share both"),
+        "{}",
+        other.log_tail()
+    );
+}
+
+#[tokio::test]
+async fn copies_that_run_where_nobody_reaches_them_are_counted_and_not_doubled() {
+    let mut world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    world.daemon.kill();
+    let gone = async || {
         world
             .session
             .children(&world.layout.leader_root())
             .await
             .unwrap()
-            .len()
-            == 2
+            .is_empty()
     };
-    eventually(LIMIT, "both to stand in line", both).await;
+    eventually(LIMIT, "the leader's place to be free", gone).await;
+    let other = Daemon::start(&world.quorum, &["--session_timeout", "3000"]);
+    world.leads().await;
+    world.add("dga", 1, model.path()).await;
+    let after = world.serving("dga", 2).await;
+    assert!(after.contains(&before[0]) && other.folders().len() == 1);
+}
+
+#[tokio::test]
+async fn every_request_takes_effect_once_however_often_the_daemon_is_killed() {
+    let mut world = World::start(&[]).await;
+    let item = |action: &str, copies: u32| {
+        format!(
+            r#"{{"name":"m","version":"1.0","numInstances":{copies},"memory":64,"action":"{action}","path":"/no/such/model"}}"#
+        )
+    };
+    let mut expected = 0;
+    let mut offered = Vec::new();
+    for round in 0_u32..40 {
+        let (action, copies) = if round % 3 == 2 {
+            ("REMOVE", 1)
+        } else {
+            ("ADD", 2)
+        };
+        expected = if action == "ADD" {
+            expected + copies
+        } else {
+            expected - copies
+        };
+        offered.push((world.offer(&item(action, copies)).await, expected));
+        // At every tenth, in the middle of whatever it is doing.
+        if round % 10 == 9 {
+            world.daemon.kill();
+            world.daemon.start_again();
+        }
+    }
+    for (prefix, expected) in &offered {
+        assert_eq!(world.answer(prefix).await.instances, Some(*expected));
+    }
+    let results = world
+        .session
+        .children(&world.layout.results_root())
+        .await
+        .unwrap();
+    assert_eq!(results.len(), offered.len(), "one answer for each");
+    assert!(
+        world
+            .session
+            .children(&world.layout.queue)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_overtaken_changes_nothing_any_more() {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let path = "/no/such/model";
+    let ready = async || {
+        world
+            .session
+            .get(&world.layout.epoch())
+            .await
+            .unwrap()
+            .filter(|(_, stat)| stat.version > 0)
+    };
+    let (_, before) = eventually(LIMIT, "the epoch", ready).await;
+    // Somebody else has come to lead without its noticing: only the epoch tells.
+    world
+        .session
+        .set(&world.layout.epoch(), b"{}", None)
+        .await
+        .unwrap();
+    let answer = world.add("m", 1, std::path::Path::new(path)).await;
+    assert_eq!(answer.instances, Some(1));
+    assert!(world.daemon.log_tail().contains("another daemon leads now"));
+    let (_, after) = world
+        .session
+        .get(&world.layout.epoch())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        after.version,
+        before.version + 2,
+        "it came to lead again before it answered"
+    );
+}
+
+#[tokio::test]
+async fn a_model_whose_server_falls_silent_is_withdrawn_and_started_again() {
+    let world = World::start(&["--health_interval", "200"]).await;
+    let model = ModelFolder::with_script(
+        r#""$python" -S -E serve.py & echo $! > server; wait; exec sleep 1000"#,
+    );
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let server = std::fs::read_to_string(world.daemon.folders()[0].join("work/server")).unwrap();
+    kill(server.trim().parse().unwrap(), "KILL");
+    world
+        .explained("dga", Phase::Backoff, "answers no more")
+        .await;
+    replaced(&world, "dga", pid).await;
+}
+
+#[tokio::test]
+async fn a_runner_and_its_warden_killed_together_leave_no_model_behind() {
+    let world = World::start(&[]).await;
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
-    world.serving("dga", 1).await;
-    assert!(standby.folders().is_empty(), "only the leader acts");
-    world.remove("dga", 1).await;
-    world.nothing_is_left().await;
+    let pid = pid_of(&world, "dga").await;
+    let both: Vec<String> = world
+        .daemon
+        .pids_of("maas_runner")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    std::process::Command::new("kill")
+        .args(["-s", "KILL"])
+        .args(&both)
+        .status()
+        .unwrap();
+    replaced(&world, "dga", pid).await;
+    assert!(
+        !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists(),
+        "the first model is gone"
+    );
+}
 
-    world.daemon.kill();
-    world.add("dga", 1, model.path()).await;
-    world.serving("dga", 1).await;
-    assert_eq!(standby.folders().len(), 1);
+#[tokio::test]
+async fn models_are_stopped_with_the_service_even_while_zookeeper_is_away() {
+    let mut zookeeper = test_support::ZooKeeper::start().await;
+    let quorum = zookeeper.connect_string().to_owned();
+    let mut daemon = Daemon::start(&quorum, &["--stop_models", "--session_timeout", "20000"]);
+    let session = maas_client::Session::connect(maas_client::SessionConfig::new(&quorum))
+        .await
+        .unwrap();
+    let model = ModelFolder::answering();
+    let queue =
+        maas_client::queue::Queue::new(session.clone(), maas_client::layout::Layout::default());
+    let add = format!(
+        r#"{{"name":"dga","version":"1.0","numInstances":2,"memory":64,"action":"ADD","path":"{}"}}"#,
+        model.path().display()
+    );
+    queue.offer(add.as_bytes()).await.unwrap();
+    eventually(LIMIT, "both models to run", async || {
+        daemon.pids_of("serve.py").len() == 2
+    })
+    .await;
+    zookeeper.kill().await;
+    daemon.signal("TERM");
+    eventually(LIMIT, "the daemon to end", async || !daemon.is_running()).await;
+    assert!(daemon.folders().is_empty());
+    eventually(LIMIT, "all processes to end", async || {
+        daemon.processes_of_copies().is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -280,7 +490,18 @@ async fn copies_and_registrations_survive_a_restart_of_zookeeper() {
     // Long enough that every session is given up: what comes back must come back by itself.
     let deaf = async || session.get(&layout.service_root).await.is_err();
     eventually(LIMIT, "the outage to be felt", deaf).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let given_up = "the ZooKeeper session has ended";
+    eventually(LIMIT, "the daemon to give its session up", async || {
+        daemon.log_tail().contains(given_up)
+    })
+    .await;
+    let runner_log = daemon.folders()[0].join("logs/runner.log");
+    let runner_has = async || {
+        std::fs::read_to_string(&runner_log)
+            .unwrap()
+            .contains(given_up)
+    };
+    eventually(LIMIT, "the runner to give its session up", runner_has).await;
     assert_eq!(daemon.pids_of("serve.py").len(), 1, "the model runs on");
     zookeeper.restart().await;
     let owner = async || {

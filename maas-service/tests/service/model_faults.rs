@@ -177,3 +177,28 @@ async fn a_server_that_listens_where_nobody_else_reaches_it() {
         )
         .await;
 }
+
+#[tokio::test]
+async fn a_model_that_puts_pipes_in_place_of_our_files_freezes_nobody() {
+    let world = World::start(&["--stop_grace", "1"]).await;
+    for (name, script) in [
+        (
+            "launch",
+            "rm ../launch.json; mkfifo ../launch.json; exec sleep 1000",
+        ),
+        (
+            "log",
+            "rm ../logs/stderr ../logs/runner.log; mkfifo ../logs/stderr ../logs/runner.log; exit 1",
+        ),
+        ("lock", "rm ../lock; mkfifo ../lock; exec sleep 1000"),
+    ] {
+        let folder = ModelFolder::with_script(script);
+        world.add(name, 1, folder.path()).await;
+        let good = ModelFolder::answering();
+        world.add("good", 1, good.path()).await;
+        world.serving("good", 1).await;
+        world.remove("good", 1).await;
+        world.remove(name, 1).await;
+        world.nothing_is_left().await;
+    }
+}

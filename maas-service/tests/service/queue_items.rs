@@ -1,8 +1,8 @@
 //! Whatever lies in the queue: it is carried out, refused or set aside with a reason, and never in the way of the next.
 
+use maas_client::session::CreateMode;
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, eventually};
-use zookeeper_client::CreateMode;
 
 use crate::world::{LIMIT, World};
 
@@ -154,4 +154,52 @@ async fn requests_that_make_no_sense_are_refused_and_change_nothing() {
     let removed = world.remove("dga", 5).await;
     assert!(removed.outcome == Outcome::Accepted && removed.reason.unwrap().contains("only 1 ran"));
     world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_taken_or_read_is_passed_over() {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let item = world.layout.queue.join("qn-0000000000");
+    world.session.ensure(&item.join("child")).await.unwrap();
+    let owner = zookeeper_client::Client::connector().with_auth("digest", b"somebody:else");
+    let owner = owner.connect(&world.quorum).await.unwrap();
+    let theirs = CreateMode::Persistent.with_acls(zookeeper_client::Acls::creator_all());
+    owner
+        .create("/maas/queue/qn-0000000001-private", b"secret", &theirs)
+        .await
+        .unwrap();
+    owner
+        .create("/maas/queue/foreign-and-private", b"secret", &theirs)
+        .await
+        .unwrap();
+
+    let model = ModelFolder::answering();
+    assert_eq!(
+        world.add("good", 1, model.path()).await.outcome,
+        Outcome::Accepted
+    );
+    world.serving("good", 1).await;
+    assert!(
+        world.session.stat(&item).await.unwrap().is_some(),
+        "it is left where it is"
+    );
+    assert!(
+        world
+            .dead_letters()
+            .await
+            .iter()
+            .any(|letter| letter.item == "qn-0000000000")
+    );
+}
+
+#[tokio::test]
+async fn an_id_that_passes_for_another_request_is_refused() {
+    let world = World::start(&[]).await;
+    let item = r#"{"name":"m","version":"1","numInstances":1,"memory":64,"action":"REMOVE","id":"0000000000000012-qn-0000000007"}"#;
+    let answer = world.answer(&world.offer(item).await).await;
+    assert!(
+        answer.outcome == Outcome::SetAside
+            && answer.reason.unwrap().contains("identity of another")
+    );
 }

@@ -85,8 +85,7 @@ impl World {
         let contents = self.session.get_many(&paths).await.unwrap();
         contents
             .into_iter()
-            .flatten()
-            .map(|(data, _)| parse(&data))
+            .filter_map(|content| Some(parse(&content.unwrap()?.0)))
             .collect()
     }
 
