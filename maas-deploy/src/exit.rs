@@ -54,10 +54,12 @@ impl From<anyhow::Error> for Failure {
 
 impl From<ZkError> for Failure {
     fn from(error: ZkError) -> Self {
-        let exit = match &error {
-            ZkError::BadQuorum { .. } => Exit::Usage,
-            error if error.outcome_unknown() => Exit::Unavailable,
-            _ => Exit::Error,
+        let exit = if matches!(error, ZkError::BadQuorum { .. }) {
+            Exit::Usage
+        } else if error.outcome_unknown() {
+            Exit::Unavailable
+        } else {
+            Exit::Error
         };
         Self::new(exit, error.into())
     }

@@ -40,7 +40,7 @@ Exit codes: 0 done; 1 failed; 2 the command line can't be carried out; 3 accepte
 
 Options of several letters may also be written behind one dash, as the original has them: -zq (or -zk), -zr, -mo, -ni, -lmp, -hmp.")]
 pub(crate) struct Options {
-    /// ZooKeeper: host:port[,host:port...][/chroot]  [-zq]
+    /// ZooKeeper's servers as host:port, separated by commas; a /chroot may follow  [-zq]
     #[arg(long = "zk_quorum", value_name = "QUORUM", env = "MAAS_ZOOKEEPER")]
     pub zk_quorum: String,
 

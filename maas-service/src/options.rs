@@ -39,7 +39,7 @@ Exit codes: 0 stopped when told to; 1 could not start; 2 the command line can't 
 Options of several letters may also be written behind one dash, as the original has them: -zq, -zr, -mm, -mc, -va, -ma, -nle.
 The log level is set by MAAS_LOG (error, warn, info, debug); MAAS_LOG_FORMAT=json writes one JSON object per line.")]
 pub struct Options {
-    /// ZooKeeper: host:port[,host:port...][/chroot]  [-zq]
+    /// ZooKeeper's servers as host:port, separated by commas; a /chroot may follow  [-zq]
     #[arg(long = "zk_quorum", value_name = "QUORUM", env = "MAAS_ZOOKEEPER")]
     zk_quorum: String,
 
