@@ -44,16 +44,26 @@ abandon_job() {
     timer=
 }
 
-# processes PROGRAM: the ids of our own processes of that program.
+# processes PROGRAM: the ids of our own processes of that program. A runner's warden is no runner: it ends with its model,
+# and must live to see to that.
 processes() {
     local entry argument argv
     for entry in /proc/[0-9]*; do
         # It may end while we look at it.
         { mapfile -d '' -t argv <"$entry/cmdline"; } 2>/dev/null || continue
         [[ ${argv[0]:-} == "$1" || ${argv[0]:-} == */"$1" ]] || continue
+        [[ ${argv[1]:-} != --warden ]] || continue
         for argument in "${argv[@]:1}"; do
             [[ $argument != "$folder"/* ]] || { printf '%s\n' "${entry#/proc/}"; break; }
         done
+    done
+}
+
+# Every process that works in our folder, whatever it is called: models are among them.
+working_here() {
+    local entry
+    for entry in /proc/[0-9]*; do
+        [[ $(readlink "$entry/cwd" 2>/dev/null) != "$folder"/* ]] || printf '%s\n' "${entry#/proc/}"
     done
 }
 
