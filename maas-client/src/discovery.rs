@@ -4,11 +4,12 @@
 //! without the network; while ZooKeeper is away it answers from the last one. One task follows the watches and replaces
 //! the snapshot: after a change it reads just what changed, after a reconnect everything.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use hashbrown::HashMap;
 use rand::RngExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

@@ -129,8 +129,16 @@ impl Intake {
         self.report_foreign(&waiting.foreign)
             .await
             .map_err(look_again)?;
+        for (path, error) in &waiting.unreadable {
+            let error = error as &dyn std::error::Error;
+            warn!(
+                item = path.name(),
+                error, "an item of the queue can't be read; it is left where it is"
+            );
+            self.reported.insert(path.name().to_owned());
+        }
         if waiting.items.is_empty() {
-            return Ok(0);
+            return Ok(waiting.unreadable.len());
         }
         let mut batch = Batch::default();
         let read: Vec<_> = waiting
