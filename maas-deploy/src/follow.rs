@@ -114,7 +114,8 @@ pub(crate) async fn follow(
     }
     let copies = result.instances.unwrap_or_default();
     say(&format!(
-        "accepted: {copies} copies of {} should run",
+        "accepted: {} of {} should run",
+        counted(copies as usize),
         goal.what()
     ));
     if !reason.is_empty() {
@@ -203,13 +204,13 @@ async fn reach(
             Goal::Gone(_) => {
                 if of_model.len() <= copies {
                     say(&format!(
-                        "{} copies of {} are left",
-                        of_model.len(),
+                        "{} of {} left",
+                        counted(of_model.len()),
                         goal.what()
                     ));
                     return Ok(());
                 }
-                format!("{} copies are left, {copies} should be", of_model.len())
+                format!("{} left, {copies} should be", counted(of_model.len()))
             }
         };
         if *progress != told {
@@ -224,6 +225,15 @@ fn is_lost(status: &InstanceStatus) -> bool {
         || (status.phase == Phase::Backoff && status.restarts + 1 >= TRIES)
 }
 
+/// So many copies, in words.
+fn counted(copies: usize) -> String {
+    if copies == 1 {
+        "1 copy".to_owned()
+    } else {
+        format!("{copies} copies")
+    }
+}
+
 /// A copy's state in one line, with the reason for it.
 pub(crate) fn describe(status: &InstanceStatus) -> String {
     let mut text = format!(
@@ -231,7 +241,7 @@ pub(crate) fn describe(status: &InstanceStatus) -> String {
         status.instance, status.host, status.phase
     );
     if status.restarts > 0 {
-        text.push_str(&format!(", started again {} times", status.restarts));
+        text.push_str(&format!(" (restart {})", status.restarts));
     }
     if let Some(reason) = &status.reason {
         text.push_str(&format!(": {reason}"));

@@ -5,7 +5,6 @@
 //! are taken literally, as Hadoop does: `%20` is three characters.
 
 use std::fmt;
-use std::path::Path;
 
 use crate::hadoop::{Hadoop, HadoopError};
 
@@ -204,11 +203,6 @@ impl Location {
     /// The HDFS it is in: `host:port`, or the name of a name service. None if it is local.
     pub fn authority(&self) -> Option<&str> {
         self.authority.as_deref()
-    }
-
-    /// The path on this machine, if it is local.
-    pub fn local_path(&self) -> Option<&Path> {
-        self.authority.is_none().then(|| Path::new(self.path()))
     }
 }
 
