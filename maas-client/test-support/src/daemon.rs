@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::binary;
 use crate::leash::{Leash, Program};
+use crate::signal::send_signal;
 
 /// A running daemon. When it is dropped, the daemon and all its copies are gone.
 #[derive(Debug)]
@@ -115,15 +115,9 @@ impl Drop for Daemon {
         // Runners outlive their daemon; without these, and without their folder, they would end by themselves, but later.
         let wardens = self.pids_of("--warden");
         // Only the runners: a warden whose runner is gone takes its model along, and must live to do so.
-        for pid in self
-            .pids_of("maas_runner")
-            .into_iter()
-            .filter(|pid| !wardens.contains(pid))
-        {
-            let _it_may_have_ended = Command::new("kill")
-                .args(["-s", "KILL", &pid.to_string()])
-                .status();
-        }
+        let mut runners = self.pids_of("maas_runner");
+        runners.retain(|pid| !wardens.contains(pid));
+        send_signal("KILL", &runners);
     }
 }
 

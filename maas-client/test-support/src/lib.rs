@@ -16,6 +16,7 @@ mod hdfs;
 mod leash;
 mod model_folder;
 mod port;
+mod signal;
 mod zookeeper;
 
 pub use binary::binary;
@@ -26,5 +27,6 @@ pub use hdfs::{Hdfs, SharedHdfs};
 pub use leash::{Leash, Program};
 pub use model_folder::{ModelFolder, make_executable};
 pub use port::free_port;
+pub use signal::send_signal;
 pub use tempfile::TempDir;
 pub use zookeeper::{SharedZooKeeper, ZooKeeper};

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use maas_client::wire::state::Phase;
-use test_support::{Daemon, ModelFolder, eventually};
+use test_support::{Daemon, ModelFolder, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
 
-fn kill(pid: u32, signal: &str) {
-    let status = std::process::Command::new("kill")
-        .args(["-s", signal, &pid.to_string()])
-        .status();
-    assert!(status.unwrap().success(), "process {pid} is not there");
+fn kill(pid: u32) {
+    assert!(send_signal("KILL", &[pid]), "process {pid} is not there");
 }
 
 /// Waits until the model's only copy is another one than `before`, by its model's process id.
@@ -59,7 +56,7 @@ async fn a_model_that_dies_is_withdrawn_and_started_again_by_its_runner() {
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
     let runners = world.daemon.pids_of("maas_runner");
-    kill(pid, "KILL");
+    kill(pid);
     let status = world.explained("dga", Phase::Backoff, "SIGKILL").await;
     assert_eq!(status.url, None);
     replaced(&world, "dga", pid).await;
@@ -87,7 +84,7 @@ async fn a_runner_that_is_killed_takes_its_model_along_and_is_replaced() {
         .into_iter()
         .find(|&p| !is_warden(p))
         .unwrap();
-    kill(runner, "KILL");
+    kill(runner);
     let gone = async || !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists();
     eventually(LIMIT, "the model to go with its runner", gone).await;
     replaced(&world, "dga", pid).await;
@@ -109,7 +106,7 @@ async fn a_warden_that_is_killed_leaves_no_model_behind() {
         .into_iter()
         .find(|&p| is_warden(p))
         .unwrap();
-    kill(warden, "KILL");
+    kill(warden);
     replaced(&world, "dga", pid).await;
     assert!(
         !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists(),
@@ -173,7 +170,7 @@ async fn copies_outlive_a_killed_daemon_and_the_next_one_adopts_them() {
         .into_iter()
         .find(|&p| !is_warden(p))
         .unwrap();
-    kill(runner, "KILL");
+    kill(runner);
     replaced(&world, "dga", pid).await;
 }
 
@@ -382,7 +379,7 @@ async fn a_model_whose_server_falls_silent_is_withdrawn_and_started_again() {
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
     let server = std::fs::read_to_string(world.daemon.folders()[0].join("work/server")).unwrap();
-    kill(server.trim().parse().unwrap(), "KILL");
+    kill(server.trim().parse().unwrap());
     world
         .explained("dga", Phase::Backoff, "answers no more")
         .await;
@@ -395,17 +392,7 @@ async fn a_runner_and_its_warden_killed_together_leave_no_model_behind() {
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
-    let both: Vec<String> = world
-        .daemon
-        .pids_of("maas_runner")
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    std::process::Command::new("kill")
-        .args(["-s", "KILL"])
-        .args(&both)
-        .status()
-        .unwrap();
+    send_signal("KILL", &world.daemon.pids_of("maas_runner"));
     replaced(&world, "dga", pid).await;
     assert!(
         !std::path::Path::new(&format!("/proc/{pid}/cwd")).exists(),
