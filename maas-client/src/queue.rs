@@ -164,13 +164,15 @@ impl Queue {
         })
     }
 
-    /// Reads the oldest `limit` items without taking them; those named in `skip` are passed over.
+    /// Reads the oldest `limit` items without taking them; those named in `skip` are passed over. Names that are no longer in
+    /// the queue are taken out of `skip`: they may come again when the queue is made anew.
     ///
     /// # Errors
     /// When ZooKeeper can't be asked.
-    pub async fn peek(&self, limit: usize, skip: &HashSet<String>) -> Result<Waiting, ZkError> {
+    pub async fn peek(&self, limit: usize, skip: &mut HashSet<String>) -> Result<Waiting, ZkError> {
         let mut names = self.session.children(&self.layout.queue).await?;
         names.sort_unstable();
+        skip.retain(|name| names.binary_search(name).is_ok());
         let (items, foreign): (Vec<_>, Vec<_>) = names
             .into_iter()
             .filter(|name| !skip.contains(name))

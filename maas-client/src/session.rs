@@ -144,6 +144,17 @@ impl ZkError {
         }
     }
 
+    /// On which znode it happened, if on one.
+    #[must_use]
+    pub fn znode(&self) -> Option<&str> {
+        match self {
+            Self::Operation { znode, .. }
+            | Self::Deadline { znode, .. }
+            | Self::TooLarge { znode, .. } => Some(znode),
+            Self::Unreachable { .. } | Self::NoChroot { .. } | Self::BadQuorum { .. } => None,
+        }
+    }
+
     /// The znode, or its parent, is not there.
     #[must_use]
     pub fn is_no_node(&self) -> bool {

@@ -130,7 +130,7 @@ async fn curator_takes_what_we_offer_and_we_see_what_curator_offers() {
     for item in [ADD, b"null"] {
         curator.offer(layout.queue.as_str(), item).await.unwrap();
     }
-    let waiting = queue.peek(10, &HashSet::new()).await.unwrap();
+    let waiting = queue.peek(10, &mut HashSet::new()).await.unwrap();
     assert_eq!(
         waiting
             .items

@@ -293,7 +293,7 @@ async fn an_offer_is_one_item_and_its_identity_is_known_to_the_sender() {
         .await
         .unwrap();
 
-    let waiting = queue.peek(10, &HashSet::new()).await.unwrap();
+    let waiting = queue.peek(10, &mut HashSet::new()).await.unwrap();
     assert_eq!(
         waiting
             .items

@@ -64,7 +64,7 @@ impl Site {
         let session = maas_client::Session::connect(config).await.unwrap();
         let layout = maas_client::layout::Layout::default();
         let waiting = maas_client::queue::Queue::new(session.clone(), layout)
-            .peek(100, &std::collections::HashSet::new())
+            .peek(100, &mut std::collections::HashSet::new())
             .await
             .unwrap();
         session.close().await;

@@ -141,6 +141,13 @@ impl InstanceFolder {
             {
                 return Ok(false);
             }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // The model has locked us out of what is ours; with the doors open again, the lock tells.
+                open_up(&self.path);
+                let lock = self.path.join("lock");
+                fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+                untrusted::open(&lock)?
+            }
             Err(error) => return Err(error),
         };
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
@@ -225,16 +232,31 @@ pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(instances)? {
         let entry = entry?;
-        if let Some(id) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| InstanceId::new(name).ok())
-        {
+        let name = entry.file_name();
+        // One whose name begins with a dot is still being made.
+        let name = name.to_str().filter(|name| !name.starts_with('.'));
+        if let Some(id) = name.and_then(|name| InstanceId::new(name).ok()) {
             found.push((id, InstanceFolder::at(entry.path())));
         }
     }
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)
+}
+
+/// Removes what a daemon left that was killed while it made a folder.
+///
+/// # Errors
+/// When the folder above can't be listed, or something can't be removed.
+pub fn remove_unfinished(instances: &Path) -> io::Result<()> {
+    const MAKING: Duration = Duration::from_secs(60);
+    for entry in fs::read_dir(instances)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if entry.file_name().to_string_lossy().starts_with('.') && age > MAKING {
+            InstanceFolder::at(entry.path()).remove()?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives us back the right to look into and change every folder below `path`. Links are not followed.

@@ -86,35 +86,36 @@ impl Intake {
         }
     }
 
-    /// Takes the oldest request alone, so that only what really can't be taken is held up; and when it can't be taken
-    /// twice in a row, sets it aside where it is.
+    /// Takes the oldest request alone, so that only what really can't be taken is held up; and when it is the item itself
+    /// that can't be taken, twice in a row, sets it aside where it is.
     async fn take_one_by_one(&mut self, lead: &Lead) -> Result<(), Fenced> {
+        let mut culprit = None;
         for _ in 0..2 {
             match self.take_batch(lead, 1).await {
                 Ok(_) => return Ok(()),
                 Err(Undone::Fenced) => return Err(Fenced),
-                Err(Undone::LookAgain(error)) if error.outcome_unknown() => {
+                Err(Undone::LookAgain(error)) => {
                     warn!(
                         error = &error as &dyn std::error::Error,
-                        "requests can't be taken now"
+                        "a request can't be taken now"
                     );
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    return Ok(());
+                    culprit = match &error {
+                        CommitError::Step { source, .. } => source.znode().map(str::to_owned),
+                        CommitError::Whole(_) => None,
+                    };
                 }
-                Err(Undone::LookAgain(error)) => warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a request can't be taken"
-                ),
             }
         }
-        if let Ok(waiting) = self.queue.peek(1, &self.reported).await
+        if let Ok(waiting) = self.queue.peek(1, &mut self.reported).await
             && let Some(item) = waiting.items.into_iter().next()
+            && culprit.as_deref() == Some(item.path.as_str())
         {
             let reason = "it can't be taken out of the queue; it is left where it is";
             if let Err(error) = self.report(&item, reason).await {
                 debug!(%error, "an item that can't be taken is not reported yet");
             }
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
         Ok(())
     }
 
@@ -123,7 +124,7 @@ impl Intake {
         let look_again = |error: ZkError| Undone::LookAgain(error.into());
         let waiting = self
             .queue
-            .peek(limit, &self.reported)
+            .peek(limit, &mut self.reported)
             .await
             .map_err(look_again)?;
         self.report_foreign(&waiting.foreign)

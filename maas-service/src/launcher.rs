@@ -55,6 +55,7 @@ impl LocalLauncher {
         settings: LaunchSettings,
     ) -> io::Result<(Self, mpsc::UnboundedReceiver<InstanceId>)> {
         std::fs::create_dir_all(&settings.instances)?;
+        instance_folder::remove_unfinished(&settings.instances)?;
         let (ended, ends) = mpsc::unbounded_channel();
         Ok((
             Self {
@@ -188,6 +189,14 @@ impl LocalLauncher {
             warn!(%instance, pid = identity.pid, "a runner did not end when told to, and was killed");
         }
         Ok(())
+    }
+
+    /// Whether a copy has been told to end.
+    #[must_use]
+    pub fn was_told_to_end(&self, instance: &InstanceId) -> bool {
+        InstanceFolder::new(&self.settings.instances, instance)
+            .stopping_for()
+            .is_some()
     }
 
     /// Takes away what a dead runner left, and tells how its log ended.

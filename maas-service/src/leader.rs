@@ -132,6 +132,10 @@ async fn contend(
         if names.first().is_some_and(|first| first == candidate.name()) {
             break;
         }
+        // Two that came at once have not seen each other before they stood in line.
+        if let Some(other) = other_place(session, &root, place).await? {
+            return Ok(Contest::Elsewhere(other));
+        }
         if !waiting {
             waiting = true;
             info!(ahead = names.len() - 1, "another daemon leads; standing by");

@@ -82,7 +82,7 @@ pub fn plan(desired: &BTreeMap<ModelKey, Wanted>, observed: &[Copy], now: Instan
         let wanted = desired
             .get(*model)
             .map_or(0, |wanted| wanted.copies as usize);
-        let surplus = (copies.len() + elsewhere.get(*model).unwrap_or(&0)).saturating_sub(wanted);
+        let surplus = copies.len().saturating_sub(wanted);
         // Those that serve nobody go first; of the others the newest, which have the fewest callers.
         copies.sort_by_key(|(instance, phase)| {
             (
@@ -223,7 +223,8 @@ mod tests {
     #[test]
     fn a_copy_that_runs_elsewhere_counts_and_is_not_acted_on() {
         check("dga x2", "dga/a elsewhere, dga/b serving", &[]);
-        check("dga x1", "dga/a elsewhere, dga/b serving", &[stop("b")]);
+        check("dga x1", "dga/a elsewhere, dga/b serving", &[]);
+        check("dga x2", "dga/a elsewhere", &[launch("dga")]);
         check("", "dga/a elsewhere", &[]);
     }
 

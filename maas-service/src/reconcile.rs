@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use maas_client::InstanceId;
 use maas_client::instances::statuses;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{Session, TreeWatch, WatchScope, ZkError};
 use maas_client::wire::state::{Desired, InstanceStatus, Phase};
+use maas_client::{InstanceId, ModelName, Version};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -21,6 +21,9 @@ use crate::runner::Backoff;
 
 /// How long to wait at most before looking again.
 const RESYNC: Duration = Duration::from_secs(30);
+
+/// How long to wait at most while copies run elsewhere: they may just be ending.
+const SOON: Duration = Duration::from_secs(5);
 
 /// How long a model's runners must have lived for their earlier deaths to be forgotten.
 const GOOD_RUN: Duration = Duration::from_secs(60);
@@ -98,9 +101,9 @@ impl Reconciler {
 
     /// One pass; tells when the next one is due at the latest.
     async fn reconcile(&mut self) -> anyhow::Result<Duration> {
-        let desired = self.desired().await?;
+        let (desired, unreadable) = self.desired().await?;
         let statuses = statuses(&self.session, &self.layout).await?;
-        self.pass(&desired, &statuses).await
+        self.pass(&desired, &unreadable, &statuses).await
     }
 
     /// Stops every copy, and waits until they are gone or `limit` is over.
@@ -108,7 +111,7 @@ impl Reconciler {
         let nothing = BTreeMap::new();
         let all_gone = async {
             loop {
-                match self.pass(&nothing, &[]).await {
+                match self.pass(&nothing, &HashSet::new(), &[]).await {
                     Ok(_) => {}
                     Err(error) => {
                         warn!(error = format!("{error:#}"), "copies can't be stopped now")
@@ -130,10 +133,12 @@ impl Reconciler {
         }
     }
 
-    /// Brings what runs to `desired`; `statuses` is what the runners say of themselves, as far as they can be asked.
+    /// Brings what runs to `desired`, but for those models of which that can't be read; `statuses` is what the runners say of
+    /// themselves, as far as they can be asked.
     async fn pass(
         &mut self,
         desired: &BTreeMap<ModelKey, Desired>,
+        unreadable: &HashSet<ModelKey>,
         statuses: &[InstanceStatus],
     ) -> anyhow::Result<Duration> {
         let now = Instant::now();
@@ -156,9 +161,19 @@ impl Reconciler {
                 life: Life::Elsewhere,
             });
         }
+        let pause = if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
+            SOON
+        } else {
+            RESYNC
+        };
+        copies.retain(|copy| {
+            copy.model
+                .as_ref()
+                .is_none_or(|model| !unreadable.contains(model))
+        });
         let wanted = self.wanted(desired);
         let actions = plan(&wanted, &copies, now);
-        let mut pause = RESYNC;
+        let mut pause = pause;
         for action in actions {
             if let Err(error) = self.carry_out(&action, desired, &copies).await {
                 error!(
@@ -204,6 +219,9 @@ impl Reconciler {
 
     /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later.
     async fn withdraw(&self, instance: &InstanceId, model: Option<&ModelKey>) {
+        if !self.session.health().borrow().connected {
+            return;
+        }
         let registration = model.map(|(name, _)| self.layout.registration(name, instance));
         for path in registration
             .into_iter()
@@ -232,6 +250,7 @@ impl Reconciler {
             .iter()
             .filter(dead)
             .filter(|copy| !self.mourned.contains(&copy.instance))
+            .filter(|copy| !self.launcher.was_told_to_end(&copy.instance))
         {
             let Some(model) = copy
                 .model
@@ -271,37 +290,38 @@ impl Reconciler {
         desired.iter().map(wanted).collect()
     }
 
-    /// All that should run.
-    async fn desired(&self) -> Result<BTreeMap<ModelKey, Desired>, ZkError> {
+    /// All that should run; and the models of which that can't be read, which are left as they are.
+    async fn desired(&self) -> Result<(BTreeMap<ModelKey, Desired>, HashSet<ModelKey>), ZkError> {
         let root = self.layout.desired_root();
-        let mut paths: Vec<ZnodePath> = Vec::new();
+        let mut keys: Vec<ModelKey> = Vec::new();
         for name in self.session.children(&root).await? {
-            let folder = root.join(&name);
-            paths.extend(
-                self.session
-                    .children(&folder)
-                    .await?
-                    .iter()
-                    .map(|version| folder.join(version)),
-            );
-        }
-        let mut all = BTreeMap::new();
-        for (path, content) in paths.iter().zip(self.session.get_many(&paths).await?) {
-            let data = match content {
-                Ok(Some((data, _))) => data,
-                Ok(None) => continue,
-                Err(error) => {
-                    error!(%error, "what should run can't be read");
-                    continue;
+            for version in self.session.children(&root.join(&name)).await? {
+                if let (Ok(name), Ok(version)) =
+                    (ModelName::new(name.as_str()), Version::new(version))
+                {
+                    keys.push((name, version));
                 }
-            };
-            match Desired::parse(&data) {
-                Ok(desired) => {
-                    all.insert((desired.name.clone(), desired.version.clone()), desired);
-                }
-                Err(error) => error!(znode = %path, %error, "what should run can't be read"),
             }
         }
-        Ok(all)
+        let paths: Vec<ZnodePath> = keys
+            .iter()
+            .map(|(name, version)| self.layout.desired(name, version))
+            .collect();
+        let (mut all, mut unreadable) = (BTreeMap::new(), HashSet::new());
+        for (key, content) in keys.into_iter().zip(self.session.get_many(&paths).await?) {
+            let error = match content.map(|content| content.map(|(data, _)| Desired::parse(&data)))
+            {
+                Ok(None) => continue,
+                Ok(Some(Ok(desired))) => {
+                    all.insert(key, desired);
+                    continue;
+                }
+                Ok(Some(Err(error))) => anyhow::Error::from(error),
+                Err(error) => error.into(),
+            };
+            error!(model = %key.0, version = %key.1, error = format!("{error:#}"), "what should run can't be read; it is left as it is");
+            unreadable.insert(key);
+        }
+        Ok((all, unreadable))
     }
 }

@@ -78,12 +78,14 @@ pub async fn run(folder: InstanceFolder, stop: CancellationToken) -> anyhow::Res
     };
     runner.keep_running().await;
     runner.withdraw().await;
-    registry.tidy(&runner.spec.name).await;
+    let tidied = registry.tidy(&runner.spec.name);
+    let _an_empty_folder_harms_nobody = tokio::time::timeout(Duration::from_secs(2), tidied).await;
+    // The status first: who finds a status without a folder takes the copy for one that runs elsewhere.
+    runner.status.end().await;
     let removed = runner
         .folder
         .remove()
         .context("the copy's folder can't be removed");
-    runner.status.end().await;
     info!("the copy is gone");
     drop(runner);
     session.close().await;

@@ -24,6 +24,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     let file = match openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(rustix::io::Errno::LOOP) => return Err(not_regular("a symbolic link")),
+        Err(rustix::io::Errno::NXIO) => return Err(not_regular("a socket")),
         Err(error) => return Err(error.into()),
     };
     match FileType::from_raw_mode(fstat(&file)?.st_mode) {

@@ -173,10 +173,20 @@ impl Connections {
     }
 
     async fn connect(&self, server: &Server) -> Result<SendRequest<Empty<Bytes>>, BoxError> {
+        self.sweep();
         let mut connector = self.connector.clone();
         std::future::poll_fn(|context| connector.poll_ready(context)).await?;
         let stream = connector.call(server.root()?).await?;
         self.drive(stream).await
+    }
+
+    /// Closes what was kept too long, also of servers that nobody calls any more.
+    fn sweep(&self) {
+        let mut idle = self.idle.lock().expect("nobody panics while holding it");
+        idle.retain(|_, stack| {
+            stack.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_FOR);
+            !stack.is_empty()
+        });
     }
 
     async fn drive<S: Read + Write + Send + Unpin + 'static>(

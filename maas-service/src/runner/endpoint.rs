@@ -99,8 +99,10 @@ impl FolderWatch {
         };
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(events.get_ref(), &mut buffer);
-        while reader.next().is_ok() {}
-        ready.clear_ready();
+        // Not without end: a model can make changes faster than they are read.
+        if (0..100).any(|_| reader.next().is_err()) {
+            ready.clear_ready();
+        }
     }
 }
 
