@@ -161,7 +161,7 @@ impl Reconciler {
                 life: Life::Elsewhere,
             });
         }
-        let pause = if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
+        let mut pause = if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
             SOON
         } else {
             RESYNC
@@ -173,7 +173,6 @@ impl Reconciler {
         });
         let wanted = self.wanted(desired);
         let actions = plan(&wanted, &copies, now);
-        let mut pause = pause;
         for action in actions {
             if let Err(error) = self.carry_out(&action, desired, &copies).await {
                 error!(
