@@ -1,6 +1,6 @@
 //! The workspace's own programs, built for the tests of other packages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -22,8 +22,21 @@ pub fn binary(name: &str) -> PathBuf {
             .nth(2)
             .expect("a test lies two folders below its profile's");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--manifest-path"]);
-        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+        build.args([
+            "build",
+            "--quiet",
+            "--locked",
+            "-p",
+            "maas-service",
+            "-p",
+            "maas-deploy",
+        ]);
+        // Of the checkout that is being tested, not of the one this helper was compiled in: they may share a target folder.
+        let tested = std::env::var("CARGO_MANIFEST_DIR");
+        build.arg("--manifest-path");
+        build.arg(
+            Path::new(tested.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR"))).join("Cargo.toml"),
+        );
         build.arg("--target-dir").arg(
             profile
                 .parent()
