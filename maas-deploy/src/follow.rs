@@ -221,7 +221,7 @@ async fn reach(
 }
 
 fn is_lost(status: &InstanceStatus) -> bool {
-    status.phase == Phase::Failed
+    matches!(status.phase, Phase::Failed | Phase::CrashLoop)
         || (status.phase == Phase::Backoff && status.restarts + 1 >= TRIES)
 }
 
@@ -246,10 +246,13 @@ pub(crate) fn describe(status: &InstanceStatus) -> String {
     if let Some(reason) = &status.reason {
         text.push_str(&format!(": {reason}"));
     }
-    if !status.last_output.is_empty() {
+    if let Some(failure) = &status.last_failure
+        && !status.phase.is_serving()
+        && !failure.last_output.is_empty()
+    {
         text.push_str(&format!(
             " (it printed last: {})",
-            status.last_output.join(" | ")
+            failure.last_output.join(" | ")
         ));
     }
     text

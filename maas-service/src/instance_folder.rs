@@ -42,6 +42,9 @@ pub struct LaunchSpec {
     pub memory_mb: u32,
     /// Where the bundle lies in the model store.
     pub path: String,
+    /// The generation of what should run by which it is launched.
+    #[serde(default)]
+    pub generation: u64,
     /// What all copies of a daemon have in common.
     #[serde(flatten)]
     pub settings: RunnerSettings,
@@ -296,6 +299,7 @@ pub(crate) mod tests {
             version: Version::new(version).expect("a version"),
             memory_mb: 64,
             path: "/models/x".to_owned(),
+            generation: 1,
             settings: RunnerSettings {
                 quorum: "localhost:2181".to_owned(),
                 config_node: "/metron/maas/config".to_owned(),

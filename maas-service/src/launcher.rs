@@ -131,6 +131,7 @@ impl LocalLauncher {
             version: desired.version.clone(),
             memory_mb: desired.memory_mb,
             path: desired.path.clone(),
+            generation: desired.generation,
             settings: settings.copies.clone(),
         };
         let folder = InstanceFolder::new(&settings.instances, &instance);

@@ -22,7 +22,7 @@ use maas_client::layout::{Layout, ZnodePath};
 use maas_client::registry::Registry;
 use maas_client::wire::endpoint_dat::{EndpointDat, Functions};
 use maas_client::wire::registration::Registration;
-use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
+use maas_client::wire::state::{Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{Session, SessionConfig};
 use model_store::{Digest, Limits, Location, Store};
 use rustix::process::{Pid, set_child_subreaper};
@@ -477,7 +477,8 @@ impl Status {
             url: None,
             reason: None,
             retry_at_ms: None,
-            last_output: Vec::new(),
+            generation: spec.generation,
+            last_failure: None,
         };
         let status = Self {
             znode,
@@ -517,7 +518,6 @@ impl Status {
         self.now.since_ms = now_ms();
         self.now.url = Some(url);
         self.now.reason = None;
-        self.now.last_output = Vec::new();
         self.tell();
     }
 
@@ -546,7 +546,14 @@ impl Status {
         last_output: Vec<String>,
     ) {
         self.now.pid = None;
-        self.now.last_output = last_output;
+        self.now.last_failure = Some(Failure {
+            at_ms: now_ms(),
+            why: why.clone(),
+            exit_code: None,
+            signal: None,
+            out_of_memory: None,
+            last_output,
+        });
         self.enter(phase, Some(why));
         let delay_ms = delay.and_then(|delay| i64::try_from(delay.as_millis()).ok());
         self.now.retry_at_ms = delay_ms.map(|delay| now_ms() + delay);

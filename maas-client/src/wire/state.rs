@@ -46,8 +46,27 @@ pub struct Desired {
     pub generation: u64,
     /// The request that made this generation.
     pub request: String,
+    /// The generation in which the last RESTART came: copies launched before it are replaced by new ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarted: u64,
+    /// The version that this one is taking the place of, as long as that lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaces>,
 }
 document!(Desired);
+
+/// A version that another one is taking the place of, copy by copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaces {
+    /// The old version. Its copies are wanted again should the new ones not come to serve.
+    pub version: Version,
+    /// How long the new copies may take to serve, all together, in seconds.
+    pub deadline_s: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 /// Where a copy is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,6 +86,8 @@ pub enum Phase {
     Draining,
     /// It failed and will be started again.
     Backoff,
+    /// It has failed again and again without ever serving; it is started again only every few minutes.
+    CrashLoop,
     /// It failed in a way that starting again can't mend.
     Failed,
 }
@@ -89,6 +110,7 @@ impl std::fmt::Display for Phase {
             Self::Serving => "serving",
             Self::Draining => "draining",
             Self::Backoff => "backoff",
+            Self::CrashLoop => "crash loop",
             Self::Failed => "failed",
         })
     }
@@ -120,14 +142,47 @@ pub struct InstanceStatus {
     /// Why it is in this phase, when that is not as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it will be started again, in [`Phase::Backoff`].
+    /// When it will be started again, in [`Phase::Backoff`] and [`Phase::CrashLoop`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_ms: Option<i64>,
-    /// The last lines the model printed before it failed.
+    /// The generation of what should run by which it was launched.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
+    /// The last failure it had, also when it serves again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+}
+document!(InstanceStatus);
+
+/// How a copy failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When.
+    pub at_ms: i64,
+    /// Why, in words.
+    pub why: String,
+    /// The exit code of the script, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended the script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// How the copy used more memory than it may, if that is why it was ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<OutOfMemory>,
+    /// The last lines the model printed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_output: Vec<String>,
 }
-document!(InstanceStatus);
+
+/// A copy that used more memory than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfMemory {
+    /// What it may use, in MB.
+    pub limit_mb: u64,
+    /// What it was seen to use, in MB.
+    pub used_mb: u64,
+}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -200,7 +255,7 @@ mod tests {
     #[test]
     fn every_form_of_our_own_tree_has_its_golden_sample() {
         let desired = r#"{"name":"dga","version":"1.0","instances":2,"memory_mb":512,"path":"file:/m","generation":3,"request":"r"}"#;
-        let status = r#"{"instance":"i","name":"dga","version":"1.0","host":"node1","phase":"backoff","since_ms":1,"restarts":2,"reason":"exit code 1","retry_at_ms":5,"last_output":["boom"]}"#;
+        let status = r#"{"instance":"i","name":"dga","version":"1.0","host":"node1","phase":"backoff","since_ms":1,"restarts":2,"reason":"exit code 1","retry_at_ms":5,"generation":3,"last_failure":{"at_ms":1,"why":"exit code 1","exit_code":1,"last_output":["boom"]}}"#;
         let result = r#"{"request":"r","outcome":"set_aside","reason":"empty","answered_ms":1}"#;
         let accepted = r#"{"request":"r","outcome":"accepted","action":"ADD","name":"dga","version":"1.0","instances":2,"answered_ms":1}"#;
         let dead = r#"{"item":"qn-0000000000","reason":"empty","bytes":0,"excerpt":"","at_ms":1}"#;

@@ -83,6 +83,8 @@ pub(super) fn rule(
                 path,
                 generation: standing.map_or(0, |s| s.generation) + 1,
                 request: identity.to_owned(),
+                restarted: standing.map_or(0, |s| s.restarted),
+                replaces: standing.and_then(|s| s.replaces.clone()),
             };
             accepted(instances, Some(desired), reason)
         }

@@ -67,7 +67,7 @@ async fn a_script_that_exits_at_once_with_what_it_printed() {
         "exit code 7",
     )
     .await;
-    assert_eq!(status.last_output, ["no model file"]);
+    assert_eq!(status.last_failure.unwrap().last_output, ["no model file"]);
     assert!(status.retry_at_ms.is_some());
 }
 
