@@ -3,7 +3,7 @@
 use tracing::debug;
 
 use crate::layout::{Layout, ZnodePath};
-use crate::session::{Session, ZkError};
+use crate::session::{ReadResult, Session, ZkError};
 use crate::wire::state::InstanceStatus;
 
 /// The status of every copy, sorted by model, version and age. One that can't be read is left out.
@@ -18,8 +18,15 @@ pub async fn statuses(session: &Session, layout: &Layout) -> Result<Vec<Instance
         .iter()
         .map(|id| root.join(id))
         .collect();
+    let contents = session.get_many(&paths).await?;
+    Ok(readable(&paths, contents))
+}
+
+/// The statuses that were read at `paths`, sorted by model, version and age. One that can't be understood is left out.
+#[must_use]
+pub fn readable(paths: &[ZnodePath], contents: Vec<ReadResult>) -> Vec<InstanceStatus> {
     let mut all = Vec::with_capacity(paths.len());
-    for (path, content) in paths.iter().zip(session.get_many(&paths).await?) {
+    for (path, content) in paths.iter().zip(contents) {
         match content.map(|content| content.map(|(data, _)| InstanceStatus::parse(&data))) {
             Ok(Some(Ok(status))) => all.push(status),
             Ok(None) => {}
@@ -28,5 +35,5 @@ pub async fn statuses(session: &Session, layout: &Layout) -> Result<Vec<Instance
         }
     }
     all.sort_by(|a, b| (&a.name, &a.version, &a.instance).cmp(&(&b.name, &b.version, &b.instance)));
-    Ok(all)
+    all
 }

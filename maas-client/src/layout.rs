@@ -109,6 +109,8 @@ pub struct Layout {
     pub service_root: ZnodePath,
     /// Our own tree: desired state, instance status, results.
     pub state_root: ZnodePath,
+    /// How many requests may wait in the queue.
+    pub queue_limit: u32,
 }
 
 impl Layout {
@@ -121,6 +123,7 @@ impl Layout {
             queue: ZnodePath::new(config.queue_path.as_str())?,
             service_root: ZnodePath::new(config.service_root.as_str())?,
             state_root: ZnodePath::new(config.state_root.as_str())?,
+            queue_limit: config.queue_limit,
         })
     }
 
@@ -146,6 +149,34 @@ impl Layout {
     #[must_use]
     pub fn desired(&self, name: &ModelName, version: &Version) -> ZnodePath {
         self.desired_root()
+            .join(name.as_str())
+            .join(version.as_str())
+    }
+
+    /// The last generations of what should run: `<name>/<version>`.
+    #[must_use]
+    pub fn history_root(&self) -> ZnodePath {
+        self.state_root.join("history")
+    }
+
+    /// The last generations of what should run of one version.
+    #[must_use]
+    pub fn history(&self, name: &ModelName, version: &Version) -> ZnodePath {
+        self.history_root()
+            .join(name.as_str())
+            .join(version.as_str())
+    }
+
+    /// What the leading service says of itself; below it, what it is doing: `<name>/<version>`.
+    #[must_use]
+    pub fn progress_root(&self) -> ZnodePath {
+        self.state_root.join("progress")
+    }
+
+    /// What the leading service is doing about one version.
+    #[must_use]
+    pub fn progress(&self, name: &ModelName, version: &Version) -> ZnodePath {
+        self.progress_root()
             .join(name.as_str())
             .join(version.as_str())
     }

@@ -6,9 +6,8 @@
 //! appear. Taking is not done here: the daemon deletes an item in the same transaction in which it records its effect.
 
 use crate::layout::{Layout, ZnodePath};
-use std::collections::HashSet;
 
-use crate::session::{CommitError, CreateMode, Session, Stat, Step, ZkError};
+use crate::session::{CommitError, CreateMode, ReadResult, Session, Stat, Step, ZkError};
 
 /// What an item's name starts with.
 pub const ITEM_PREFIX: &str = "qn-";
@@ -44,17 +43,6 @@ fn identity_prefix(czxid: i64) -> String {
     format!("{czxid:016x}-")
 }
 
-/// What waits in the queue.
-#[derive(Debug, Default)]
-pub struct Waiting {
-    /// The first items, oldest first.
-    pub items: Vec<QueueItem>,
-    /// Items that can't be read, and why.
-    pub unreadable: Vec<(ZnodePath, ZkError)>,
-    /// Children of the queue that are no items.
-    pub foreign: Vec<ZnodePath>,
-}
-
 /// A request that was put into the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -73,6 +61,19 @@ pub enum OfferError {
         /// Why.
         #[source]
         source: CommitError,
+    },
+    /// It is not, for too many wait already.
+    #[error(
+        "{waiting} requests wait in the queue `{queue}`, and no more than {limit} may; try again when the service has taken \
+         some"
+    )]
+    Full {
+        /// Which queue.
+        queue: ZnodePath,
+        /// How many wait.
+        waiting: u32,
+        /// How many may.
+        limit: u32,
     },
     /// Nobody can tell.
     #[error(
@@ -97,8 +98,8 @@ impl Queue {
     /// Puts a request into the queue, once.
     ///
     /// # Errors
-    /// [`OfferError::Failed`] when it is certainly not there, [`OfferError::Unknown`] when ZooKeeper stayed away too long
-    /// to tell.
+    /// [`OfferError::Full`] when too many wait there, [`OfferError::Failed`] when it is certainly not there for another
+    /// reason, [`OfferError::Unknown`] when ZooKeeper stayed away too long to tell.
     pub async fn offer(&self, data: &[u8]) -> Result<Offered, OfferError> {
         let queue = &self.layout.queue;
         let unknown = |source| OfferError::Unknown {
@@ -109,6 +110,16 @@ impl Queue {
             queue: queue.clone(),
             source,
         };
+        let stat = self.session.stat(queue).await;
+        let stat = stat.map_err(|source| failed(source.into()))?;
+        let waiting = stat.map_or(0, |stat| u32::try_from(stat.num_children).unwrap_or(0));
+        if waiting >= self.layout.queue_limit {
+            return Err(OfferError::Full {
+                queue: queue.clone(),
+                waiting,
+                limit: self.layout.queue_limit,
+            });
+        }
         let mark = self
             .layout
             .offers_root()
@@ -164,33 +175,61 @@ impl Queue {
         })
     }
 
-    /// Reads the oldest `limit` items without taking them; those named in `skip` are passed over. Names that are no longer in
-    /// the queue are taken out of `skip`: they may come again when the queue is made anew.
+    /// Reads the oldest `limit` items without taking them. One that can't be read is left out.
     ///
     /// # Errors
     /// When ZooKeeper can't be asked.
-    pub async fn peek(&self, limit: usize, skip: &mut HashSet<String>) -> Result<Waiting, ZkError> {
-        let mut names = self.session.children(&self.layout.queue).await?;
-        names.sort_unstable();
-        skip.retain(|name| names.binary_search(name).is_ok());
-        let (items, foreign): (Vec<_>, Vec<_>) = names
-            .into_iter()
-            .filter(|name| !skip.contains(name))
-            .map(|name| self.layout.queue.join(&name))
-            .partition(|path| path.name().starts_with(ITEM_PREFIX));
-        let oldest: Vec<ZnodePath> = items.into_iter().take(limit).collect();
-        let contents = self.session.get_many(&oldest).await?;
-        let mut waiting = Waiting {
-            foreign,
-            ..Waiting::default()
+    pub async fn peek(&self, limit: usize) -> Result<Vec<QueueItem>, ZkError> {
+        let names = in_order(self.session.children(&self.layout.queue).await?);
+        let items = names.iter().filter(|name| name.starts_with(ITEM_PREFIX));
+        let paths: Vec<ZnodePath> = items
+            .take(limit)
+            .map(|name| self.layout.queue.join(name))
+            .collect();
+        let contents = self.session.get_many(&paths).await?;
+        let readable = paths.into_iter().zip(contents);
+        let item = |(path, content): (ZnodePath, ReadResult)| {
+            let (data, stat) = content.ok()??;
+            Some(QueueItem { path, data, stat })
         };
-        for (path, content) in oldest.into_iter().zip(contents) {
-            match content {
-                Ok(Some((data, stat))) => waiting.items.push(QueueItem { path, data, stat }),
-                Ok(None) => {}
-                Err(error) => waiting.unreadable.push((path, error)),
-            }
-        }
-        Ok(waiting)
+        Ok(readable.filter_map(item).collect())
+    }
+}
+
+/// The children of a queue in the order in which they came. ZooKeeper counts them with 32 bits and a sign, so that after
+/// `qn-2147483647` comes `qn--2147483648`.
+#[must_use]
+pub fn in_order(mut names: Vec<String>) -> Vec<String> {
+    let number = |name: &str| {
+        let digits = name.strip_prefix(ITEM_PREFIX)?;
+        digits.parse::<i32>().ok().map(i32::cast_unsigned)
+    };
+    names.sort_by_cached_key(|name| (number(name), name.clone()));
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_order;
+
+    #[test]
+    fn items_keep_their_order_when_their_numbers_overflow() {
+        let names = [
+            "qn--2147483648",
+            "qn-2147483647",
+            "qn-0000000009",
+            "qn-0000000010",
+            "other",
+        ];
+        assert_eq!(
+            in_order(names.map(str::to_owned).to_vec()),
+            [
+                "other",
+                "qn-0000000009",
+                "qn-0000000010",
+                "qn-2147483647",
+                "qn--2147483648"
+            ]
+        );
     }
 }

@@ -8,10 +8,14 @@
 //! * [`request`]: a request in the queue
 //! * [`registration`]: a running copy in the registry
 //! * [`endpoint_dat`]: what a model writes to say where it answers
-//! * [`state`]: our own tree, which no other program reads
+//! * [`state`]: our own tree, which no other program reads: what should run, what runs, and what became of requests
+//! * [`history`]: in our own tree, the last generations of what should run
+//! * [`progress`]: in our own tree, what the service is doing
 
 pub mod config;
 pub mod endpoint_dat;
+pub mod history;
+pub mod progress;
 pub mod registration;
 pub mod request;
 pub mod state;

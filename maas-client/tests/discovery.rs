@@ -5,7 +5,6 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::{Query, RawQuery};
@@ -17,7 +16,7 @@ use maas_client::apply::{ApplyError, ApplyOptions, Caller};
 use maas_client::discovery::{Discovery, LookupError};
 use maas_client::endpoint_url::EndpointUrl;
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::queue::Queue;
+use maas_client::queue::{OfferError, Queue};
 use maas_client::registry::Registry;
 use maas_client::session::CreateMode;
 use maas_client::wire::endpoint_dat::Functions;
@@ -293,28 +292,35 @@ async fn an_offer_is_one_item_and_its_identity_is_known_to_the_sender() {
         .await
         .unwrap();
 
-    let waiting = queue.peek(10, &mut HashSet::new()).await.unwrap();
+    let waiting = queue.peek(10).await.unwrap();
     assert_eq!(
         waiting
-            .items
             .iter()
             .map(|i| i.data.as_slice())
             .collect::<Vec<_>>(),
         [b"first".as_slice(), b"second"]
     );
-    assert_eq!(waiting.items[0].path.name(), "qn-0000000000");
-    assert!(
-        waiting.items[0]
-            .identity()
-            .starts_with(&first.identity_prefix)
-    );
-    assert!(
-        waiting.items[1]
-            .identity()
-            .starts_with(&second.identity_prefix)
-    );
+    assert_eq!(waiting[0].path.name(), "qn-0000000000");
+    assert!(waiting[0].identity().starts_with(&first.identity_prefix));
+    assert!(waiting[1].identity().starts_with(&second.identity_prefix));
     assert_ne!(first, second);
-    assert_eq!((waiting.items.len(), waiting.foreign.len()), (2, 1));
+    assert_eq!(waiting.len(), 2);
+    let small = Layout {
+        queue_limit: 3,
+        ..layout.clone()
+    };
+    let refused = Queue::new(session.clone(), small).offer(b"third").await;
+    assert!(
+        matches!(
+            refused,
+            Err(OfferError::Full {
+                waiting: 3,
+                limit: 3,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
     assert!(
         session
             .children(&layout.offers_root())

@@ -9,6 +9,7 @@ use maas_client::Session;
 use maas_client::layout::Layout;
 use maas_client::queue::Queue;
 use maas_client::wire::request::{Action, ModelRequest};
+use maas_client::wire::state::Desired;
 use model_store::{Bundle, Location, Store};
 
 use crate::exit::{Exit, Failure};
@@ -28,13 +29,19 @@ pub(crate) async fn add(
         Some(folder) => upload(add, folder, &base).await?,
         None => check_stored(&base).await?,
     };
+    let instances = match add.instances {
+        Some(instances) => instances,
+        None => as_many_as_run(session, layout, add).await?,
+    };
     let request = ModelRequest {
         name: add.name.clone(),
         version: add.version.clone(),
-        instances: add.instances,
+        instances,
         memory_mb: add.memory_mb,
         action: Action::Add,
         path: Some(location.to_string()),
+        replace: add.replace.clone(),
+        deadline_s: add.deadline_s,
         id: None,
     };
     let offered = Queue::new(session.clone(), layout.clone())
@@ -85,6 +92,22 @@ async fn upload(add: &Add, folder: &Path, base: &Location) -> Result<Location, F
         stored.location
     ));
     Ok(stored.location)
+}
+
+/// As many copies as should run of the version that is to be replaced.
+async fn as_many_as_run(session: &Session, layout: &Layout, add: &Add) -> Result<u32, Failure> {
+    let usage = |text: String| Failure::new(Exit::Usage, anyhow!(text));
+    let Some(old) = &add.replace else {
+        return Err(usage("say how many copies to add (-ni)".to_owned()));
+    };
+    let read = session.get(&layout.desired(&add.name, old)).await?;
+    let desired = read.and_then(|(data, _)| Desired::parse(&data).ok());
+    desired.map(|desired| desired.instances).ok_or_else(|| {
+        usage(format!(
+            "nothing runs of model {} {old}, so there is nothing to replace",
+            add.name
+        ))
+    })
 }
 
 async fn check_stored(location: &Location) -> Result<Location, Failure> {

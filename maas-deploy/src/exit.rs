@@ -70,7 +70,7 @@ impl From<OfferError> for Failure {
         let exit = match &error {
             OfferError::Unknown { .. } => Exit::Unavailable,
             OfferError::Failed { source, .. } if source.outcome_unknown() => Exit::Unavailable,
-            OfferError::Failed { .. } => Exit::Error,
+            OfferError::Failed { .. } | OfferError::Full { .. } => Exit::Error,
         };
         Self::new(exit, error.into())
     }

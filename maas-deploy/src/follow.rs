@@ -8,8 +8,10 @@ use maas_client::instances::statuses;
 use maas_client::layout::Layout;
 use maas_client::queue::Offered;
 use maas_client::session::WatchScope;
+use maas_client::wire::history::{Change, History};
+use maas_client::wire::progress::Progress;
 use maas_client::wire::request::ModelRequest;
-use maas_client::wire::state::{InstanceStatus, Outcome, Phase, RequestResult};
+use maas_client::wire::state::{Desired, InstanceStatus, Outcome, Phase, RequestResult};
 use tokio::time::Instant;
 
 use crate::exit::{Exit, Failure};
@@ -22,6 +24,8 @@ const TRIES: u32 = 3;
 pub(crate) enum Goal<'a> {
     /// As many copies serve as should.
     Serving(&'a ModelRequest),
+    /// Every copy has been started anew and serves.
+    Restarted(&'a ModelRequest),
     /// No more copies are left than should be.
     Gone(&'a ModelRequest),
 }
@@ -29,7 +33,7 @@ pub(crate) enum Goal<'a> {
 impl Goal<'_> {
     fn request(&self) -> &ModelRequest {
         match self {
-            Self::Serving(request) | Self::Gone(request) => request,
+            Self::Serving(request) | Self::Restarted(request) | Self::Gone(request) => request,
         }
     }
 
@@ -99,6 +103,12 @@ pub(crate) async fn follow(
     let reason = result.reason.clone().unwrap_or_default();
     match result.outcome {
         Outcome::Accepted => {}
+        Outcome::Superseded => {
+            return Err(Failure::new(
+                Exit::NotReady,
+                anyhow!("{}: superseded; {reason}", goal.what()),
+            ));
+        }
         Outcome::Refused => {
             return Err(Failure::new(
                 Exit::Refused,
@@ -122,7 +132,7 @@ pub(crate) async fn follow(
         say(&format!("note: {reason}"));
     }
     let mut progress = "nothing has been heard of its copies".to_owned();
-    let reached = reach(session, layout, goal, copies as usize, &mut progress);
+    let reached = reach(session, layout, goal, &result, &mut progress);
     match tokio::time::timeout_at(deadline, reached).await {
         Ok(reached) => reached,
         Err(_) => Err(late(progress)),
@@ -159,64 +169,170 @@ async fn reach(
     session: &Session,
     layout: &Layout,
     goal: Goal<'_>,
-    copies: usize,
+    result: &RequestResult,
     progress: &mut String,
 ) -> Result<(), Failure> {
-    let mut changes = session.watch(&layout.instances_root(), WatchScope::Tree);
+    let request = goal.request();
+    let desired = layout.desired(&request.name, &request.version);
+    let mut copies = session.watch(&layout.instances_root(), WatchScope::Tree);
+    let mut wanted = session.watch(&desired, WatchScope::Node);
+    let mut doing = session.watch(
+        &layout.progress(&request.name, &request.version),
+        WatchScope::Node,
+    );
     loop {
-        changes.next().await;
-        let request = goal.request();
-        let all = statuses(session, layout).await?;
-        let of_model: Vec<_> = all
-            .iter()
-            .filter(|s| s.name == request.name && s.version == request.version)
-            .collect();
-        let told = match goal {
-            Goal::Serving(_) => {
-                let serving: Vec<_> = of_model.iter().filter(|s| s.phase.is_serving()).collect();
-                if serving.len() >= copies {
-                    for status in serving {
-                        say(&format!(
-                            "serving at {}",
-                            status.url.as_deref().unwrap_or("?")
-                        ));
-                    }
-                    return Ok(());
-                }
-                if let Some(lost) = of_model.iter().find(|s| is_lost(s)) {
-                    return Err(Failure::new(
-                        Exit::NotReady,
-                        anyhow!("{} fails: {}", goal.what(), describe(lost)),
-                    ));
-                }
-                let troubles: Vec<String> = of_model
-                    .iter()
-                    .filter(|s| s.reason.is_some())
-                    .map(|s| describe(s))
-                    .collect();
-                format!(
-                    "{} of {copies} copies serve{}{}",
-                    serving.len(),
-                    if troubles.is_empty() { "" } else { "; " },
-                    troubles.join("; ")
-                )
-            }
-            Goal::Gone(_) => {
-                if of_model.len() <= copies {
-                    say(&format!(
-                        "{} of {} left",
-                        counted(of_model.len()),
-                        goal.what()
-                    ));
-                    return Ok(());
-                }
-                format!("{} left, {copies} should be", counted(of_model.len()))
-            }
-        };
+        tokio::select! {
+            _ = copies.next() => {}
+            _ = wanted.next() => {}
+            _ = doing.next() => {}
+        }
+        let view = View::take(session, layout, request).await?;
+        view.still_possible(&goal, result)?;
+        if let Some(reached) = view.reached(&goal, result) {
+            reached.iter().for_each(|line| say(line));
+            return Ok(());
+        }
+        let told = view.told(&goal, result);
         if *progress != told {
             say(&told);
             *progress = told;
         }
+    }
+}
+
+/// How a model stands at one moment.
+struct View {
+    copies: Vec<InstanceStatus>,
+    desired: Option<Desired>,
+    progress: Option<Progress>,
+    history: History,
+}
+
+impl View {
+    async fn take(
+        session: &Session,
+        layout: &Layout,
+        request: &ModelRequest,
+    ) -> Result<Self, Failure> {
+        let (name, version) = (&request.name, &request.version);
+        let paths = [
+            layout.desired(name, version),
+            layout.progress(name, version),
+            layout.history(name, version),
+        ];
+        let mut contents = session.get_many(&paths).await?.into_iter();
+        let mut next = || -> Result<Option<Vec<u8>>, Failure> {
+            let content = contents.next().unwrap_or(Ok(None))?;
+            Ok(content.map(|(data, _)| data))
+        };
+        let desired = next()?.and_then(|data| Desired::parse(&data).ok());
+        let progress = next()?.and_then(|data| Progress::parse(&data).ok());
+        let history = next()?.and_then(|data| History::parse(&data).ok());
+        let mut copies = statuses(session, layout).await?;
+        copies.retain(|s| s.name == *name && s.version == *version);
+        Ok(Self {
+            copies,
+            desired,
+            progress,
+            history: history.unwrap_or_default(),
+        })
+    }
+
+    /// Fails when what was asked for will not come any more.
+    fn still_possible(&self, goal: &Goal<'_>, result: &RequestResult) -> Result<(), Failure> {
+        if matches!(goal, Goal::Gone(_)) {
+            return Ok(());
+        }
+        let fail = |text: String| Err(Failure::new(Exit::NotReady, anyhow!(text)));
+        let asked = result.instances.unwrap_or_default();
+        let fewer = match &self.desired {
+            None => true,
+            Some(desired) => {
+                Some(desired.generation) > result.generation && desired.instances < asked
+            }
+        };
+        if fewer {
+            let last = self.history.generations.last();
+            return fail(match last {
+                Some(last) if last.change == Change::RolledBack => format!(
+                    "{} was given up; {}",
+                    goal.what(),
+                    last.note.as_deref().unwrap_or("nobody said why")
+                ),
+                Some(last) => format!(
+                    "{}: superseded by request {}, after which {} should run",
+                    goal.what(),
+                    last.request,
+                    counted(last.instances as usize)
+                ),
+                None => format!("{} is not wanted any more", goal.what()),
+            });
+        }
+        match self.copies.iter().find(|copy| is_lost(copy)) {
+            // A rolling update ends by itself, and says why.
+            Some(lost) if self.desired.as_ref().is_none_or(|d| d.replaces.is_none()) => {
+                fail(format!("{} fails: {}", goal.what(), describe(lost)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be told when all is as was asked for.
+    fn reached(&self, goal: &Goal<'_>, result: &RequestResult) -> Option<Vec<String>> {
+        let asked = result.instances.unwrap_or_default() as usize;
+        let serving: Vec<_> = self
+            .copies
+            .iter()
+            .filter(|s| s.phase.is_serving())
+            .collect();
+        let serving_at = || {
+            let url = |s: &&InstanceStatus| s.url.clone().unwrap_or_else(|| "?".to_owned());
+            serving
+                .iter()
+                .map(|s| format!("serving at {}", url(s)))
+                .collect()
+        };
+        match goal {
+            Goal::Serving(_) => {
+                let in_place = self.desired.as_ref().is_some_and(|d| d.replaces.is_none());
+                (serving.len() >= asked && in_place).then(serving_at)
+            }
+            Goal::Restarted(_) => {
+                let is_new = |s: &&InstanceStatus| Some(s.generation) >= result.generation;
+                let all_new = self.copies.len() == serving.len() && serving.iter().all(is_new);
+                (serving.len() >= asked && all_new).then(serving_at)
+            }
+            Goal::Gone(_) => (self.copies.len() <= asked).then(|| {
+                vec![format!(
+                    "{} of {} left",
+                    counted(self.copies.len()),
+                    goal.what()
+                )]
+            }),
+        }
+    }
+
+    /// How far it is, in one line.
+    fn told(&self, goal: &Goal<'_>, result: &RequestResult) -> String {
+        let asked = result.instances.unwrap_or_default();
+        if matches!(goal, Goal::Gone(_)) {
+            return format!("{} left, {asked} should be", counted(self.copies.len()));
+        }
+        let serving = self.copies.iter().filter(|s| s.phase.is_serving()).count();
+        let mut parts = vec![format!("{serving} of {asked} copies serve")];
+        if let Some(progress) = &self.progress {
+            parts.extend(progress.doing.iter().cloned());
+            parts.extend(progress.pending.iter().map(|pending| {
+                format!(
+                    "{} can't be started: {}",
+                    counted(pending.copies as usize),
+                    pending.reason
+                )
+            }));
+        }
+        let troubled = self.copies.iter().filter(|s| s.reason.is_some());
+        parts.extend(troubled.map(describe));
+        parts.join("; ")
     }
 }
 

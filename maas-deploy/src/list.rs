@@ -95,8 +95,9 @@ pub(crate) async fn list(
     Ok(())
 }
 
+/// Prints what was asked for.
 #[expect(clippy::print_stdout, reason = "this is the output")]
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     print!("{text}");
 }
 

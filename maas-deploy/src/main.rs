@@ -1,4 +1,5 @@
-//! `maas_deploy`: put a model into the store and ask for copies of it, take copies away, and list what serves.
+//! `maas_deploy`: put a model into the store and ask for copies of it, take copies away, start them anew, and tell what serves and
+//! why the rest does not.
 //!
 //! What it finds goes to standard output, what it has to say to standard error.
 
@@ -8,6 +9,8 @@ mod follow;
 mod list;
 mod options;
 mod remove;
+mod restart;
+mod status;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,10 @@ async fn run(options: &Options) -> Result<(), Failure> {
             Mode::Remove(remove) => {
                 remove::remove(&session, &layout, remove, options.patience()).await
             }
+            Mode::Restart(restart) => {
+                restart::restart(&session, &layout, restart, options.patience()).await
+            }
+            Mode::Status(filter) => status::status(&session, &layout, filter, options.output).await,
             Mode::List(filter) => list::list(&session, &layout, filter, options.output).await,
         }
     };

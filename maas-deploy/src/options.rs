@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use clap::{Parser, ValueEnum};
 use maas_client::layout::{DEFAULT_CONFIG_NODE, ZnodePath};
 use maas_client::spelling::ShortForms;
+use maas_client::wire::request::DEFAULT_DEADLINE_S;
 use maas_client::{ModelName, Version};
 
 use crate::exit::{Exit, Failure};
@@ -32,7 +33,9 @@ pub(crate) const SHORT_FORMS: ShortForms = &[
 #[command(after_help = "\
 Examples:
   maas_deploy -zq node1:2181 -mo ADD -lmp ./mock_dga -hmp /user/root/models -n dga -v 1.0 -ni 1 -m 512 --wait
+  maas_deploy -zq node1:2181 -mo ADD -lmp ./mock_dga -hmp /user/root/models -n dga -v 1.1 -m 512 --replace 1.0 --wait
   maas_deploy -zq node1:2181 -mo LIST
+  maas_deploy -zq node1:2181 -mo STATUS -n dga
   maas_deploy -zq node1:2181 -mo REMOVE -n dga -v 1.0 -ni 1
 
 Exit codes: 0 done; 1 failed; 2 the command line can't be carried out; 3 accepted, but not ready in time;
@@ -65,7 +68,7 @@ pub(crate) struct Options {
     )]
     version: Option<Version>,
 
-    /// How many copies to add or to remove  [-ni]
+    /// How many copies to add or to remove. With --replace: as many as the old version has, unless given  [-ni]
     #[arg(
         long = "num_instances",
         value_name = "N",
@@ -87,7 +90,21 @@ pub(crate) struct Options {
     #[arg(long = "hdfs_model_path", value_name = "PATH")]
     hdfs_model_path: Option<String>,
 
-    /// Wait until the copies serve (ADD) or are gone (REMOVE), or until it is clear why not
+    /// ADD: take the place of this version, copy by copy, and bring it back if the new copies don't come to serve
+    #[arg(long, value_name = "OLD_VERSION")]
+    replace: Option<Version>,
+
+    /// How long the new copies may take to replace the old ones, in seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = DEFAULT_DEADLINE_S,
+        value_parser = clap::value_parser!(u32).range(1..),
+        requires = "replace"
+    )]
+    deadline: u32,
+
+    /// Wait until the copies serve (ADD, RESTART) or are gone (REMOVE), or until it is clear why not
     #[arg(long)]
     wait: bool,
 
@@ -95,7 +112,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
     timeout: u64,
 
-    /// How LIST prints what it finds
+    /// How LIST and STATUS print what they find
     #[arg(short = 'o', long, value_name = "FORM", default_value = "text")]
     pub output: Output,
 
@@ -115,6 +132,12 @@ enum ModeName {
     /// List the copies that serve
     #[value(name = "LIST")]
     List,
+    /// Start all copies anew, one after the other: a new one serves before an old one ends
+    #[value(name = "RESTART")]
+    Restart,
+    /// Tell how all stands and why: the service, what should run, every copy with its last failure, and recent requests
+    #[value(name = "STATUS")]
+    Status,
 }
 
 /// How a list is printed.
@@ -135,6 +158,10 @@ pub(crate) enum Mode {
     Remove(Remove),
     /// List copies.
     List(Filter),
+    /// Start copies anew.
+    Restart(Restart),
+    /// Tell how all stands.
+    Status(Filter),
 }
 
 /// What to add.
@@ -144,14 +171,18 @@ pub(crate) struct Add {
     pub name: ModelName,
     /// Which version of it.
     pub version: Version,
-    /// How many copies more.
-    pub instances: u32,
+    /// How many copies more; as many as the old version has, when it replaces one.
+    pub instances: Option<u32>,
     /// Memory of one, in MB.
     pub memory_mb: u32,
     /// The folder to upload, if the files are not in the store yet.
     pub folder: Option<PathBuf>,
     /// Where in the store.
     pub store: String,
+    /// The version to take the place of.
+    pub replace: Option<Version>,
+    /// How long that may take, in seconds.
+    pub deadline_s: u32,
 }
 
 /// What to remove.
@@ -163,6 +194,15 @@ pub(crate) struct Remove {
     pub version: Version,
     /// How many copies.
     pub instances: u32,
+}
+
+/// What to start anew.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    /// Which model.
+    pub name: ModelName,
+    /// Which version of it.
+    pub version: Version,
 }
 
 /// What to list.
@@ -181,20 +221,27 @@ impl Options {
     /// When an option is missing or out of range; the message names it.
     pub(crate) fn task(&self) -> Result<Mode, Failure> {
         Ok(match self.mode {
-            ModeName::List => Mode::List(Filter {
-                name: self.name.clone(),
-                version: self.version.clone(),
+            ModeName::List => Mode::List(self.filter()),
+            ModeName::Status => Mode::Status(self.filter()),
+            ModeName::Restart => Mode::Restart(Restart {
+                name: required(&self.name, "the model's name (-n)")?,
+                version: required(&self.version, "the model's version (-v)")?,
             }),
             ModeName::Add => Mode::Add(Add {
                 name: required(&self.name, "the model's name (-n)")?,
                 version: required(&self.version, "the model's version (-v)")?,
-                instances: positive(self.num_instances, "how many copies to add (-ni)")?,
+                instances: match self.num_instances {
+                    None if self.replace.is_some() => None,
+                    given => Some(positive(given, "how many copies to add (-ni)")?),
+                },
                 memory_mb: positive(self.memory, "the memory of one copy in MB (-m)")?,
                 folder: self.local_model_path.clone(),
                 store: required(
                     &self.hdfs_model_path,
                     "where in the model store the files are to lie (-hmp)",
                 )?,
+                replace: self.replace.clone(),
+                deadline_s: self.deadline,
             }),
             ModeName::Remove => Mode::Remove(Remove {
                 name: required(&self.name, "the model's name (-n)")?,
@@ -202,6 +249,13 @@ impl Options {
                 instances: positive(self.num_instances, "how many copies to remove (-ni)")?,
             }),
         })
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            name: self.name.clone(),
+            version: self.version.clone(),
+        }
     }
 
     /// Where the config node lies.

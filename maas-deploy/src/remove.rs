@@ -5,7 +5,7 @@ use std::time::Duration;
 use maas_client::Session;
 use maas_client::layout::Layout;
 use maas_client::queue::Queue;
-use maas_client::wire::request::{Action, ModelRequest};
+use maas_client::wire::request::{Action, DEFAULT_DEADLINE_S, ModelRequest};
 
 use crate::exit::Failure;
 use crate::follow::{self, Goal};
@@ -25,6 +25,8 @@ pub(crate) async fn remove(
         memory_mb: 0,
         action: Action::Remove,
         path: None,
+        replace: None,
+        deadline_s: DEFAULT_DEADLINE_S,
         id: None,
     };
     let offered = Queue::new(session.clone(), layout.clone())

@@ -64,12 +64,11 @@ impl Site {
         let session = maas_client::Session::connect(config).await.unwrap();
         let layout = maas_client::layout::Layout::default();
         let waiting = maas_client::queue::Queue::new(session.clone(), layout)
-            .peek(100, &mut std::collections::HashSet::new())
+            .peek(100)
             .await
             .unwrap();
         session.close().await;
         waiting
-            .items
             .into_iter()
             .map(|item| String::from_utf8(item.data).unwrap())
             .collect()

@@ -4,7 +4,7 @@
 //! found by looking at the folders, not by remembering: so a daemon that was killed and started again goes on where the last
 //! one stopped. Only runners of the same ZooKeeper tree are ours; several daemons can share a machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,57 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
-use crate::plan::{Copy, Life};
+use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
 use crate::runner::{last_lines, log_file};
+
+/// What starts, stops and finds copies.
+pub trait Launcher {
+    /// The copies there are. A copy's phase is what `phases` says of it.
+    ///
+    /// # Errors
+    /// When they can't be looked at.
+    fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>>;
+
+    /// Starts one more copy.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId>;
+
+    /// Tells a runner to end. Does not wait for it.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    fn stop(&mut self, instance: &InstanceId) -> io::Result<()>;
+
+    /// Ends a runner that hangs.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    fn kill(&mut self, instance: &InstanceId) -> io::Result<()>;
+
+    /// Takes away what a dead runner left, and tells how its log ended.
+    ///
+    /// # Errors
+    /// When something can't be removed.
+    fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>>;
+
+    /// Whether a copy has been told to end.
+    fn was_told_to_end(&self, instance: &InstanceId) -> bool;
+}
+
+/// A runner that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose runner it was.
+    pub instance: InstanceId,
+    /// How it ended, in words.
+    pub how: String,
+}
 
 /// What all copies have in common.
 #[derive(Clone, Debug)]
@@ -39,11 +84,23 @@ pub struct LaunchSettings {
 pub struct LocalLauncher {
     settings: LaunchSettings,
     /// Tells of runners that ended.
-    ended: mpsc::UnboundedSender<InstanceId>,
+    ended: mpsc::UnboundedSender<Ended>,
     /// One task for each runner, which waits for its end.
     attended: JoinSet<()>,
     /// The runners that have such a task.
     known: HashMap<InstanceId, ProcessIdentity>,
+    /// What was read of the copies' launch files.
+    specs: HashMap<InstanceId, Brief>,
+}
+
+/// What is to be known of a copy's launch.
+#[derive(Clone)]
+struct Brief {
+    /// Whether it is of our ZooKeeper tree.
+    is_ours: bool,
+    model: ModelKey,
+    generation: u64,
+    memory_mb: u32,
 }
 
 impl LocalLauncher {
@@ -51,9 +108,7 @@ impl LocalLauncher {
     ///
     /// # Errors
     /// When the folder for the copies can't be made.
-    pub fn new(
-        settings: LaunchSettings,
-    ) -> io::Result<(Self, mpsc::UnboundedReceiver<InstanceId>)> {
+    pub fn new(settings: LaunchSettings) -> io::Result<(Self, mpsc::UnboundedReceiver<Ended>)> {
         std::fs::create_dir_all(&settings.instances)?;
         instance_folder::remove_unfinished(&settings.instances)?;
         let (ended, ends) = mpsc::unbounded_channel();
@@ -63,20 +118,85 @@ impl LocalLauncher {
                 ended,
                 attended: JoinSet::new(),
                 known: HashMap::new(),
+                specs: HashMap::new(),
             },
             ends,
         ))
     }
 
-    /// The copies there are. A copy's phase is what `phases` says of it.
-    ///
-    /// # Errors
-    /// When the copies' folders can't be listed.
-    pub fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
+    /// What is to be known of a copy's launch. It is read once: later the model may have replaced the file.
+    fn brief(&mut self, instance: &InstanceId, folder: &InstanceFolder) -> Option<Brief> {
+        if !self.specs.contains_key(instance) {
+            let spec = folder.launch_spec().ok()?;
+            let brief = Brief {
+                is_ours: spec.settings.tree == self.settings.copies.tree,
+                model: (spec.name, spec.version),
+                generation: spec.generation,
+                memory_mb: spec.memory_mb,
+            };
+            self.specs.insert(instance.clone(), brief);
+        }
+        self.specs.get(instance).cloned()
+    }
+
+    /// How long a runner that was told to end may take.
+    fn patience(&self) -> Duration {
+        self.settings.copies.drain + self.settings.copies.stop_grace + Duration::from_secs(15)
+    }
+
+    /// Waits for the end of a runner that another daemon started.
+    fn attend(&mut self, instance: &InstanceId, folder: &InstanceFolder) {
+        if self.known.contains_key(instance) {
+            return;
+        }
+        let Some(identity) = folder.runner() else {
+            return;
+        };
+        let Some(pid) = i32::try_from(identity.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        else {
+            return;
+        };
+        let pidfd: OwnedFd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) if identity.is_alive() => pidfd,
+            _ => return,
+        };
+        info!(%instance, pid = identity.pid, "copy adopted");
+        self.known.insert(instance.clone(), identity);
+        let (instance, ended) = (instance.clone(), self.ended.clone());
+        self.attended.spawn(async move {
+            if let Ok(pidfd) = watched(pidfd) {
+                let _readable_when_it_has_ended = pidfd.readable().await;
+            }
+            let how = "its runner died without having been told to".to_owned();
+            let _nobody_listens_when_we_stop = ended.send(Ended { instance, how });
+        });
+    }
+
+    fn attend_child(&mut self, instance: InstanceId, mut child: Child) {
+        let ended = self.ended.clone();
+        self.attended.spawn(async move {
+            let how = match child.wait().await {
+                Ok(status) => format!("its runner ended with {status}"),
+                Err(error) => format!("its runner's end can't be told: {error}"),
+            };
+            debug!(%instance, how, "a runner has ended");
+            let _nobody_listens_when_we_stop = ended.send(Ended { instance, how });
+        });
+        while self.attended.try_join_next().is_some() {}
+    }
+}
+
+impl Launcher for LocalLauncher {
+    fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
         let mut copies = Vec::new();
-        for (instance, folder) in instance_folder::all(&self.settings.instances)? {
-            let spec = folder.launch_spec();
-            if spec.as_ref().is_ok_and(|spec| !self.is_ours(spec)) {
+        let folders = instance_folder::all(&self.settings.instances)?;
+        let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
+        self.specs.retain(|instance, _| there.contains(instance));
+        for (instance, folder) in &folders {
+            let brief = self.brief(instance, folder);
+            if brief.as_ref().is_some_and(|brief| !brief.is_ours) {
                 continue;
             }
             let life = match folder.is_alive() {
@@ -88,7 +208,7 @@ impl LocalLauncher {
                     Life::Hanging
                 }
                 Ok(true) if folder.stopping_for().is_some() => Life::Stopping,
-                Ok(true) => Life::Running(phases.get(&instance).copied()),
+                Ok(true) => Life::Running(phases.get(instance).copied()),
                 Ok(false) => Life::Dead,
                 Err(error) => {
                     warn!(%instance, %error, "it can't be told whether a copy lives; it is left alone");
@@ -96,33 +216,21 @@ impl LocalLauncher {
                 }
             };
             if life == Life::Dead {
-                self.known.remove(&instance);
+                self.known.remove(instance);
             } else {
-                self.attend(&instance, &folder);
+                self.attend(instance, folder);
             }
             copies.push(Copy {
-                instance,
-                model: spec.ok().map(|spec| (spec.name, spec.version)),
+                instance: instance.clone(),
+                generation: brief.as_ref().map_or(0, |brief| brief.generation),
+                memory_mb: brief.as_ref().map_or(0, |brief| brief.memory_mb),
+                model: brief.map(|brief| brief.model),
                 life,
             });
         }
         Ok(copies)
     }
-
-    fn is_ours(&self, spec: &LaunchSpec) -> bool {
-        spec.settings.tree == self.settings.copies.tree
-    }
-
-    /// How long a runner that was told to end may take.
-    fn patience(&self) -> Duration {
-        self.settings.copies.drain + self.settings.copies.stop_grace + Duration::from_secs(15)
-    }
-
-    /// Starts one more copy.
-    ///
-    /// # Errors
-    /// When its folder can't be made or its runner can't be started.
-    pub fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
+    fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
         let instance = InstanceId::generate();
         let settings = &self.settings;
         let spec = LaunchSpec {
@@ -153,11 +261,7 @@ impl LocalLauncher {
         Ok(instance)
     }
 
-    /// Tells a runner to end. Does not wait for it.
-    ///
-    /// # Errors
-    /// When it can't be told.
-    pub fn stop(&self, instance: &InstanceId) -> io::Result<()> {
+    fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         // A runner that has not said yet who it is can't have done anything yet either; its child handle tells.
         let identity = folder
@@ -175,11 +279,7 @@ impl LocalLauncher {
         folder.mark_stopping()
     }
 
-    /// Ends a runner that hangs. Its warden takes the model along.
-    ///
-    /// # Errors
-    /// When it can't be killed.
-    pub fn kill(&self, instance: &InstanceId) -> io::Result<()> {
+    fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let identity = folder
             .runner()
@@ -192,19 +292,13 @@ impl LocalLauncher {
         Ok(())
     }
 
-    /// Whether a copy has been told to end.
-    #[must_use]
-    pub fn was_told_to_end(&self, instance: &InstanceId) -> bool {
+    fn was_told_to_end(&self, instance: &InstanceId) -> bool {
         InstanceFolder::new(&self.settings.instances, instance)
             .stopping_for()
             .is_some()
     }
 
-    /// Takes away what a dead runner left, and tells how its log ended.
-    ///
-    /// # Errors
-    /// When something can't be removed.
-    pub fn clean(&self, instance: &InstanceId) -> io::Result<Vec<String>> {
+    fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let last = last_lines(&log_file(&folder), 5);
         // Where runner and warden were killed together, nobody took the model along.
@@ -214,47 +308,6 @@ impl LocalLauncher {
         }
         folder.remove()?;
         Ok(last)
-    }
-
-    /// Waits for the end of a runner that another daemon started.
-    fn attend(&mut self, instance: &InstanceId, folder: &InstanceFolder) {
-        if self.known.contains_key(instance) {
-            return;
-        }
-        let Some(identity) = folder.runner() else {
-            return;
-        };
-        let Some(pid) = i32::try_from(identity.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        else {
-            return;
-        };
-        let pidfd: OwnedFd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) if identity.is_alive() => pidfd,
-            _ => return,
-        };
-        info!(%instance, pid = identity.pid, "copy adopted");
-        self.known.insert(instance.clone(), identity);
-        let (instance, ended) = (instance.clone(), self.ended.clone());
-        self.attended.spawn(async move {
-            if let Ok(pidfd) = watched(pidfd) {
-                let _readable_when_it_has_ended = pidfd.readable().await;
-            }
-            let _nobody_listens_when_we_stop = ended.send(instance);
-        });
-    }
-
-    fn attend_child(&mut self, instance: InstanceId, mut child: Child) {
-        let ended = self.ended.clone();
-        self.attended.spawn(async move {
-            match child.wait().await {
-                Ok(status) if !status.success() => warn!(%instance, %status, "a runner has failed"),
-                _ => {}
-            }
-            let _nobody_listens_when_we_stop = ended.send(instance);
-        });
-        while self.attended.try_join_next().is_some() {}
     }
 }
 

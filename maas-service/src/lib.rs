@@ -12,7 +12,11 @@ pub mod intake;
 
 pub mod plan;
 
+pub mod rollout;
+
 pub mod reconcile;
+
+pub mod tree;
 
 pub mod launcher;
 
@@ -25,6 +29,8 @@ pub mod process;
 pub mod untrusted;
 
 pub mod options;
+
+pub mod crash;
 
 pub mod signals;
 

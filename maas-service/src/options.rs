@@ -12,6 +12,7 @@ use maas_client::spelling::ShortForms;
 
 use crate::instance_folder::RunnerSettings;
 use crate::launcher::LaunchSettings;
+use crate::plan::Room;
 use crate::runner::is_this_host;
 use crate::service::{OnStop, ServiceConfig};
 
@@ -77,6 +78,16 @@ pub struct Options {
     /// is withdrawn and started again
     #[arg(long = "health_interval", value_name = "MS", default_value_t = 10_000)]
     health_interval: u64,
+
+    /// The memory that copies may be given together, in MB; a copy that finds none left waits. Default: nine tenths of this
+    /// machine's
+    #[arg(long, value_name = "MB")]
+    memory: Option<u64>,
+
+    /// How many virtual cores copies may be given together, one to each; a copy that finds none left waits. Default:
+    /// memory alone decides, as with YARN's default calculator
+    #[arg(long, value_name = "N")]
+    vcores: Option<u32>,
 
     /// How long ZooKeeper waits for a lost service or runner before it forgets its znodes, in milliseconds
     #[arg(long = "session_timeout", value_name = "MS", default_value_t = 6000)]
@@ -232,6 +243,10 @@ impl Options {
                     health_interval: Duration::from_millis(self.health_interval.max(1)),
                 },
             },
+            machine: Room {
+                memory_mb: self.memory.unwrap_or_else(default_memory_mb),
+                vcores: self.vcores,
+            },
             on_stop: if self.stop_models {
                 OnStop::StopModels
             } else {
@@ -258,6 +273,12 @@ async fn default_hostname() -> String {
     } else {
         "localhost".to_owned()
     }
+}
+
+fn default_memory_mb() -> u64 {
+    let system = rustix::system::sysinfo();
+    let bytes: u64 = system.totalram;
+    bytes.saturating_mul(system.mem_unit.into()) / 10 * 9 / (1024 * 1024)
 }
 
 fn default_instances_dir() -> anyhow::Result<PathBuf> {

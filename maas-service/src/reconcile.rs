@@ -1,23 +1,32 @@
 //! The reconciler: keeps the running copies as they are desired.
 //!
-//! It observes, asks [`plan`](crate::plan) what to do, does it, and waits until something changes; after 30 s it looks again
-//! even if nothing seems to have. It needs no memory of what happened before, but for one thing: a model whose runners die
-//! is started again ever more slowly.
+//! It observes, asks [`plan`](crate::plan) what to do, does it, publishes what it did and why, and waits until something
+//! changes; after 30 s it looks again even if nothing seems to have. It needs little memory of what happened before: which
+//! models' runners die, for they are started again ever more slowly, and since when copies serve.
+
+mod board;
+mod update;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use maas_client::instances::statuses;
+use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::{Session, TreeWatch, WatchScope, ZkError};
-use maas_client::wire::state::{Desired, InstanceStatus, Phase};
+use maas_client::session::{Session, Step, TreeWatch, WatchScope, ZkError};
+use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
+use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
-use crate::launcher::LocalLauncher;
-use crate::plan::{Action, Copy, Life, ModelKey, Wanted, plan};
+use crate::launcher::{Ended, Launcher, LocalLauncher};
+use crate::leader::Lead;
+use crate::plan::{Action, Copy, Life, ModelKey, Plan, Room, Shortage, Wanted, plan};
+use crate::rollout::SETTLING;
 use crate::runner::Backoff;
+use crate::tree::Tree;
+use board::Board;
+use update::Update;
 
 /// How long to wait at most before looking again.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -28,15 +37,30 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long a model's runners must have lived for their earlier deaths to be forgotten.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
+/// Copies tell of themselves often; they are looked at together.
+const NEWS_PAUSE: Duration = Duration::from_millis(200);
+
 /// Keeps the copies on this machine as they are desired.
-pub struct Reconciler {
-    session: Session,
+pub struct Reconciler<T = Session, L = LocalLauncher> {
+    tree: T,
     layout: Layout,
-    launcher: LocalLauncher,
-    ends: mpsc::UnboundedReceiver<InstanceId>,
+    launcher: L,
+    /// The leading service as it shows itself, but for what changes.
+    leader: Leader,
+    board: Board,
     troubles: HashMap<ModelKey, Trouble>,
     /// The dead runners that have been counted, until their folders are gone.
     mourned: HashSet<InstanceId>,
+    /// How runners that ended did so, as far as it is known.
+    ends: HashMap<InstanceId, String>,
+    /// The last runner of each model that died.
+    lost: HashMap<ModelKey, Lost>,
+    /// Since when copies serve without a break.
+    serving: HashMap<InstanceId, Instant>,
+    /// Since when rolling updates go on.
+    updating: HashMap<ModelKey, Instant>,
+    /// The models for whose next copy there was no room.
+    crowded: HashSet<ModelKey>,
 }
 
 /// A model whose runners die.
@@ -45,33 +69,24 @@ struct Trouble {
     not_before: Instant,
 }
 
-impl Reconciler {
-    /// A reconciler that acts through `launcher`, and hears from it of runners that ended.
-    #[must_use]
-    pub fn new(
-        session: Session,
-        layout: Layout,
-        launcher: LocalLauncher,
-        ends: mpsc::UnboundedReceiver<InstanceId>,
-    ) -> Self {
-        Self {
-            session,
-            layout,
-            launcher,
-            ends,
-            troubles: HashMap::new(),
-            mourned: HashSet::new(),
-        }
-    }
+/// What should run of a version, and which version of its znode says so.
+pub(crate) struct Found {
+    desired: Desired,
+    znode_version: i32,
+}
 
-    /// Reconciles for ever. Dropping the future between two passes is harmless.
-    pub async fn run(&mut self) {
+impl Reconciler<Session, LocalLauncher> {
+    /// Reconciles for as long as we lead; `ends` tells of runners that ended. Dropping the future is harmless.
+    pub async fn run(&mut self, lead: &Lead, ends: &mut mpsc::UnboundedReceiver<Ended>) {
         let mut changes = self
-            .session
+            .tree
             .watch(&self.layout.desired_root(), WatchScope::Tree);
+        let mut news = self
+            .tree
+            .watch(&self.layout.instances_root(), WatchScope::Tree);
         changes.next().await;
         loop {
-            let pause = match self.reconcile().await {
+            let pause = match self.reconcile(lead, Instant::now()).await {
                 Ok(pause) => pause,
                 Err(error) => {
                     warn!(
@@ -81,135 +96,273 @@ impl Reconciler {
                     Duration::from_secs(1)
                 }
             };
+            let looked = tokio::time::Instant::now();
             tokio::select! {
                 _ = changes.next() => {}
-                _ = self.ends.recv() => {}
+                ended = ends.recv() => self.note_end(ended),
+                _ = news.next() => {
+                    tokio::select! {
+                        _ = changes.next() => {}
+                        ended = ends.recv() => self.note_end(ended),
+                        () = tokio::time::sleep_until(looked + NEWS_PAUSE) => {}
+                    }
+                }
                 () = tokio::time::sleep(pause) => {}
             }
-            self.coalesce(&mut changes).await;
+            // A burst of changes is one reason to look, not many.
+            while let Ok(ended) = ends.try_recv() {
+                self.note_end(Some(ended));
+            }
+            coalesce(&mut changes).await;
+            coalesce(&mut news).await;
         }
     }
 
-    /// A burst of changes is one reason to look, not many.
-    async fn coalesce(&mut self, changes: &mut TreeWatch) {
-        while self.ends.try_recv().is_ok() {}
-        while tokio::time::timeout(Duration::ZERO, changes.next())
-            .await
-            .is_ok()
-        {}
-    }
-
-    /// One pass; tells when the next one is due at the latest.
-    async fn reconcile(&mut self) -> anyhow::Result<Duration> {
-        let (desired, unreadable) = self.desired().await?;
-        let statuses = statuses(&self.session, &self.layout).await?;
-        self.pass(&desired, &unreadable, &statuses).await
-    }
-
     /// Stops every copy, and waits until they are gone or `limit` is over.
-    pub async fn stop_all(&mut self, limit: Duration) {
+    pub async fn stop_all(&mut self, ends: &mut mpsc::UnboundedReceiver<Ended>, limit: Duration) {
         let nothing = BTreeMap::new();
         let all_gone = async {
             loop {
-                match self.pass(&nothing, &HashSet::new(), &[]).await {
-                    Ok(_) => {}
-                    Err(error) => {
-                        warn!(error = format!("{error:#}"), "copies can't be stopped now")
+                match self.launcher.observe(&HashMap::new()) {
+                    Ok(copies) if copies.is_empty() => return,
+                    Ok(copies) => {
+                        let planned = plan(&BTreeMap::new(), &copies, self.room(), Instant::now());
+                        self.carry_out(&planned, &nothing, &copies).await;
                     }
-                }
-                if self
-                    .launcher
-                    .observe(&HashMap::new())
-                    .is_ok_and(|copies| copies.is_empty())
-                {
-                    return;
+                    Err(error) => warn!(%error, "copies can't be looked at now"),
                 }
                 let _or_look_again =
-                    tokio::time::timeout(Duration::from_millis(200), self.ends.recv()).await;
+                    tokio::time::timeout(Duration::from_millis(200), ends.recv()).await;
             }
         };
         if tokio::time::timeout(limit, all_gone).await.is_err() {
             error!("some copies have not ended in time");
         }
     }
+}
 
-    /// Brings what runs to `desired`, but for those models of which that can't be read; `statuses` is what the runners say of
-    /// themselves, as far as they can be asked.
-    async fn pass(
+async fn coalesce(changes: &mut TreeWatch) {
+    while tokio::time::timeout(Duration::ZERO, changes.next())
+        .await
+        .is_ok()
+    {}
+}
+
+impl<T: Tree, L: Launcher> Reconciler<T, L> {
+    /// A reconciler that acts through `launcher`, for a service that shows itself as `leader`.
+    #[must_use]
+    pub fn new(tree: T, layout: Layout, launcher: L, leader: Leader) -> Self {
+        Self {
+            tree,
+            layout,
+            launcher,
+            leader,
+            board: Board::default(),
+            troubles: HashMap::new(),
+            mourned: HashSet::new(),
+            ends: HashMap::new(),
+            lost: HashMap::new(),
+            serving: HashMap::new(),
+            updating: HashMap::new(),
+            crowded: HashSet::new(),
+        }
+    }
+
+    fn note_end(&mut self, ended: Option<Ended>) {
+        if let Some(Ended { instance, how }) = ended {
+            self.ends.insert(instance, how);
+        }
+    }
+
+    /// All that this machine has for copies.
+    fn room(&self) -> Room {
+        Room {
+            memory_mb: self.leader.memory_mb,
+            vcores: self.leader.vcores,
+        }
+    }
+
+    /// One pass; tells when the next one is due at the latest.
+    pub(crate) async fn reconcile(
         &mut self,
-        desired: &BTreeMap<ModelKey, Desired>,
-        unreadable: &HashSet<ModelKey>,
-        statuses: &[InstanceStatus],
+        lead: &Lead,
+        now: Instant,
     ) -> anyhow::Result<Duration> {
-        let now = Instant::now();
+        let (desired, mut held) = self.desired().await?;
+        let statuses = self.statuses().await?;
+        if let Err(error) = self.board.load(&self.tree, &self.layout).await {
+            debug!(%error, "what was published can't be read now");
+        }
+        let copies = self.observe(&statuses, now)?;
+        self.note_deaths(&copies, &desired, now);
+        let updates = self.updates(&desired, &statuses, now);
+        let mut targets: BTreeMap<ModelKey, u32> = BTreeMap::new();
+        for update in &updates {
+            match self.advance(lead, update, &desired).await {
+                Ok(Some((old, new))) => {
+                    // Where several take its place, the old version makes way for all of them.
+                    let target = targets.entry(update.old.clone()).or_insert(old);
+                    *target = old.min(*target);
+                    targets.insert(update.new.clone(), new);
+                }
+                Ok(None) => held.extend([update.old.clone(), update.new.clone()]),
+                Err(error) => {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the end of a rolling update can't be written now"
+                    );
+                    held.extend([update.old.clone(), update.new.clone()]);
+                }
+            }
+        }
+        let free = self.room().beside(&copies);
+        let wanted = self.wanted(&desired, &targets, &held);
+        let touchable: Vec<Copy> = copies
+            .iter()
+            .filter(|copy| {
+                copy.model
+                    .as_ref()
+                    .is_none_or(|model| !held.contains(model))
+            })
+            .cloned()
+            .collect();
+        let planned = plan(&wanted, &touchable, free, now);
+        self.note_crowded(&planned);
+        let failures = self.carry_out(&planned, &desired, &touchable).await;
+        let progress = self.progress(
+            &desired, &wanted, &copies, &statuses, &updates, &planned, &failures,
+        );
+        let leader = self.show_leader(&copies);
+        if let Err(error) = self
+            .board
+            .publish(&self.tree, &self.layout, lead, progress, leader)
+            .await
+        {
+            debug!(%error, "what is being done is published the next time");
+        }
+        Ok(self.pause(
+            &copies,
+            &planned,
+            &updates,
+            !failures.is_empty() || !held.is_empty(),
+            now,
+        ))
+    }
+
+    /// When to look again at the latest.
+    fn pause(
+        &self,
+        copies: &[Copy],
+        planned: &Plan,
+        updates: &[Update],
+        soon: bool,
+        now: Instant,
+    ) -> Duration {
+        let mut pause = RESYNC;
+        if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
+            pause = SOON;
+        }
+        if soon || !updates.is_empty() {
+            pause = pause.min(SETTLING / 3);
+        }
+        let too_soon = planned
+            .pending
+            .values()
+            .filter_map(|(_, shortage)| match shortage {
+                Shortage::TooSoon(time) => Some(time.saturating_duration_since(now)),
+                Shortage::Memory { .. } | Shortage::Vcores => None,
+            });
+        too_soon.fold(pause, Duration::min)
+    }
+
+    fn note_crowded(&mut self, planned: &Plan) {
+        let no_room = |shortage: &Shortage| match shortage {
+            Shortage::Memory { .. } | Shortage::Vcores => true,
+            Shortage::TooSoon(_) => false,
+        };
+        self.crowded = planned
+            .pending
+            .iter()
+            .filter(|(_, (_, shortage))| no_room(shortage))
+            .map(|(model, _)| model.clone())
+            .collect();
+    }
+
+    /// The copies there are, here and elsewhere.
+    fn observe(&mut self, statuses: &[InstanceStatus], now: Instant) -> anyhow::Result<Vec<Copy>> {
         let phases: HashMap<InstanceId, Phase> = statuses
             .iter()
             .map(|s| (s.instance.clone(), s.phase))
             .collect();
+        self.serving
+            .retain(|instance, _| phases.get(instance).is_some_and(|phase| phase.is_serving()));
+        for (instance, _) in phases.iter().filter(|(_, phase)| phase.is_serving()) {
+            self.serving.entry(instance.clone()).or_insert(now);
+        }
         let mut copies = self.launcher.observe(&phases)?;
-        self.note_deaths(&copies, desired, now);
         let here: HashSet<InstanceId> = copies.iter().map(|copy| copy.instance.clone()).collect();
         for status in statuses
             .iter()
             .filter(|status| !here.contains(&status.instance))
         {
             debug!(instance = %status.instance, host = %status.host, "a copy runs elsewhere");
-            let model = Some((status.name.clone(), status.version.clone()));
             copies.push(Copy {
                 instance: status.instance.clone(),
-                model,
+                model: Some((status.name.clone(), status.version.clone())),
+                generation: status.generation,
+                memory_mb: 0,
                 life: Life::Elsewhere,
             });
         }
-        let mut pause = if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
-            SOON
-        } else {
-            RESYNC
-        };
-        copies.retain(|copy| {
-            copy.model
-                .as_ref()
-                .is_none_or(|model| !unreadable.contains(model))
-        });
-        let wanted = self.wanted(desired);
-        let actions = plan(&wanted, &copies, now);
-        for action in actions {
-            if let Err(error) = self.carry_out(&action, desired, &copies).await {
-                error!(
-                    ?action,
-                    error = format!("{error:#}"),
-                    "an action has failed and will be tried again"
-                );
-                pause = Duration::from_secs(1);
-            }
-        }
-        let due = wanted
-            .values()
-            .filter_map(|wanted| wanted.not_before)
-            .filter(|&time| time > now)
-            .min();
-        Ok(due.map_or(pause, |due| pause.min(due - now)))
+        Ok(copies)
     }
 
+    /// Carries out a plan; tells what went wrong, of which model.
     async fn carry_out(
         &mut self,
+        planned: &Plan,
+        desired: &BTreeMap<ModelKey, Found>,
+        copies: &[Copy],
+    ) -> Vec<(Option<ModelKey>, String)> {
+        let mut failures = Vec::new();
+        for action in &planned.actions {
+            if let Err(error) = self.act(action, desired, copies).await {
+                let error = format!("{error:#}");
+                error!(
+                    ?action,
+                    error, "an action has failed and will be tried again"
+                );
+                failures.push((model_of(action, copies).cloned(), error));
+            }
+        }
+        failures
+    }
+
+    async fn act(
+        &mut self,
         action: &Action,
-        desired: &BTreeMap<ModelKey, Desired>,
+        desired: &BTreeMap<ModelKey, Found>,
         copies: &[Copy],
     ) -> anyhow::Result<()> {
         match action {
             Action::Clean(instance) => {
-                let model = copies.iter().find(|copy| copy.instance == *instance);
-                self.withdraw(instance, model.and_then(|copy| copy.model.as_ref()))
-                    .await;
-                let last = self.launcher.clean(instance)?;
-                info!(%instance, log = last.join(" | "), "what a dead runner left is cleaned away");
+                let model = model_of(action, copies);
+                self.withdraw(instance, model).await;
+                let last_output = self.launcher.clean(instance)?;
+                info!(%instance, log = last_output.join(" | "), "what a dead runner left is cleaned away");
+                let why = self.ends.remove(instance);
+                if let Some(lost) = model.and_then(|model| self.lost.get_mut(model))
+                    && lost.instance == *instance
+                {
+                    lost.failure.why = why.unwrap_or_else(|| lost.failure.why.clone());
+                    lost.failure.last_output = last_output;
+                }
             }
             Action::Kill(instance) => self.launcher.kill(instance)?,
             Action::Stop(instance) => self.launcher.stop(instance)?,
             Action::Launch(model) => {
-                if let Some(desired) = desired.get(model) {
-                    self.launcher.launch(desired)?;
+                if let Some(found) = desired.get(model) {
+                    self.launcher.launch(&found.desired)?;
                 }
             }
         }
@@ -218,7 +371,7 @@ impl Reconciler {
 
     /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later.
     async fn withdraw(&self, instance: &InstanceId, model: Option<&ModelKey>) {
-        if !self.session.health().borrow().connected {
+        if !self.tree.is_connected() {
             return;
         }
         let registration = model.map(|(name, _)| self.layout.registration(name, instance));
@@ -226,28 +379,30 @@ impl Reconciler {
             .into_iter()
             .chain([self.layout.instance(instance)])
         {
-            if let Err(error) = self.session.delete(&path, None).await {
-                debug!(%error, "what a dead runner published goes with its session");
+            let delete = Step::Delete {
+                path,
+                version: None,
+            };
+            if let Err(error) = self.tree.commit(&[delete]).await {
+                debug!(%error, "what a dead runner published is gone, or goes with its session");
             }
         }
     }
 
     /// Runners end when they are told to. When one dies otherwise its model has to wait, the longer the more often it
     /// happens; copies that die together count once.
-    fn note_deaths(
-        &mut self,
-        copies: &[Copy],
-        desired: &BTreeMap<ModelKey, Desired>,
-        now: Instant,
-    ) {
+    fn note_deaths(&mut self, copies: &[Copy], desired: &BTreeMap<ModelKey, Found>, now: Instant) {
         self.troubles.retain(|model, trouble| {
             desired.contains_key(model) && now < trouble.not_before + GOOD_RUN
         });
-        let dead = |copy: &&Copy| copy.life == Life::Dead;
-        let mut struck = HashSet::new();
-        for copy in copies
+        self.lost.retain(|model, _| desired.contains_key(model));
+        let dead: Vec<&Copy> = copies
             .iter()
-            .filter(dead)
+            .filter(|copy| copy.life == Life::Dead)
+            .collect();
+        let mut struck = HashSet::new();
+        for copy in dead
+            .iter()
             .filter(|copy| !self.mourned.contains(&copy.instance))
             .filter(|copy| !self.launcher.was_told_to_end(&copy.instance))
         {
@@ -260,12 +415,9 @@ impl Reconciler {
             };
             warn!(model = %model.0, version = %model.1, instance = %copy.instance, "a runner has died");
             struck.insert(model.clone());
+            self.lost.insert(model.clone(), lost(&copy.instance));
         }
-        self.mourned = copies
-            .iter()
-            .filter(dead)
-            .map(|copy| copy.instance.clone())
-            .collect();
+        self.mourned = dead.iter().map(|copy| copy.instance.clone()).collect();
         for model in struck {
             let trouble = self.troubles.entry(model).or_insert_with(|| Trouble {
                 backoff: Backoff::default(),
@@ -275,26 +427,120 @@ impl Reconciler {
         }
     }
 
-    fn wanted(&self, desired: &BTreeMap<ModelKey, Desired>) -> BTreeMap<ModelKey, Wanted> {
-        let wanted = |(model, desired): (&ModelKey, &Desired)| {
-            let not_before = self.troubles.get(model).map(|trouble| trouble.not_before);
+    fn wanted(
+        &self,
+        desired: &BTreeMap<ModelKey, Found>,
+        targets: &BTreeMap<ModelKey, u32>,
+        held: &HashSet<ModelKey>,
+    ) -> BTreeMap<ModelKey, Wanted> {
+        let wanted = |(model, found): (&ModelKey, &Found)| {
+            let desired = &found.desired;
+            let wanted = Wanted {
+                copies: targets
+                    .get(model)
+                    .map_or(desired.instances, |&target| desired.instances.min(target)),
+                memory_mb: desired.memory_mb,
+                generation: desired.generation,
+                restarted: desired.restarted,
+                not_before: self.troubles.get(model).map(|trouble| trouble.not_before),
+            };
+            (model.clone(), wanted)
+        };
+        desired
+            .iter()
+            .filter(|(model, _)| !held.contains(*model))
+            .map(wanted)
+            .collect()
+    }
+
+    /// What is to be published of every model that should run or does.
+    #[expect(clippy::too_many_arguments, reason = "it sums up a whole pass")]
+    fn progress(
+        &self,
+        desired: &BTreeMap<ModelKey, Found>,
+        wanted: &BTreeMap<ModelKey, Wanted>,
+        copies: &[Copy],
+        statuses: &[InstanceStatus],
+        updates: &[Update],
+        planned: &Plan,
+        failures: &[(Option<ModelKey>, String)],
+    ) -> BTreeMap<ModelKey, Progress> {
+        let mut all: BTreeMap<ModelKey, Progress> = BTreeMap::new();
+        let entry = |key: &ModelKey| {
+            let before = self.board.progress(key);
             (
-                model.clone(),
-                Wanted {
-                    copies: desired.instances,
-                    not_before,
+                key.clone(),
+                Progress {
+                    wanted: wanted.get(key).map_or(0, |wanted| wanted.copies),
+                    running: 0,
+                    serving: 0,
+                    reached: self.board.reached(key),
+                    doing: Vec::new(),
+                    pending: planned.pending.get(key).map(|&(copies, shortage)| Pending {
+                        copies,
+                        reason: explain(shortage, wanted.get(key)),
+                    }),
+                    lost: self
+                        .lost
+                        .get(key)
+                        .or(before.and_then(|before| before.lost.as_ref()))
+                        .cloned(),
+                    since_ms: 0,
                 },
             )
         };
-        desired.iter().map(wanted).collect()
+        all.extend(desired.keys().map(entry));
+        for copy in copies.iter().filter(|copy| copy.life != Life::Dead) {
+            if let Some(key) = &copy.model {
+                all.entry(key.clone())
+                    .or_insert_with(|| entry(key).1)
+                    .running += 1;
+            }
+        }
+        for status in statuses.iter().filter(|status| status.phase.is_serving()) {
+            let key = (status.name.clone(), status.version.clone());
+            if let Some(progress) = all.get_mut(&key) {
+                progress.serving += 1;
+            }
+        }
+        for (key, progress) in &mut all {
+            progress.doing = doing(key, copies, planned, updates, failures);
+            let found = desired.get(key);
+            let as_asked = found.is_some_and(|found| {
+                let asked = found.desired.instances;
+                found.desired.replaces.is_none()
+                    && (progress.running, progress.serving) == (asked, asked)
+            });
+            if let Some(found) = found.filter(|_| as_asked && progress.doing.is_empty()) {
+                progress.reached = found.desired.generation;
+            }
+        }
+        all
+    }
+
+    fn show_leader(&self, copies: &[Copy]) -> Leader {
+        let all = self.room();
+        Leader {
+            memory_used_mb: all.memory_mb - all.beside(copies).memory_mb,
+            copies: u32::try_from(copies.iter().filter(|copy| copy.life != Life::Dead).count())
+                .unwrap_or(u32::MAX),
+            ..self.leader.clone()
+        }
+    }
+
+    async fn statuses(&self) -> Result<Vec<InstanceStatus>, ZkError> {
+        let root = self.layout.instances_root();
+        let names = self.tree.children(&root).await?;
+        let paths: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+        Ok(readable(&paths, self.tree.get_many(&paths).await?))
     }
 
     /// All that should run; and the models of which that can't be read, which are left as they are.
-    async fn desired(&self) -> Result<(BTreeMap<ModelKey, Desired>, HashSet<ModelKey>), ZkError> {
+    async fn desired(&self) -> Result<(BTreeMap<ModelKey, Found>, HashSet<ModelKey>), ZkError> {
         let root = self.layout.desired_root();
         let mut keys: Vec<ModelKey> = Vec::new();
-        for name in self.session.children(&root).await? {
-            for version in self.session.children(&root.join(&name)).await? {
+        for name in self.tree.children(&root).await? {
+            for version in self.tree.children(&root.join(&name)).await? {
                 if let (Ok(name), Ok(version)) =
                     (ModelName::new(name.as_str()), Version::new(version))
                 {
@@ -307,15 +553,23 @@ impl Reconciler {
             .map(|(name, version)| self.layout.desired(name, version))
             .collect();
         let (mut all, mut unreadable) = (BTreeMap::new(), HashSet::new());
-        for (key, content) in keys.into_iter().zip(self.session.get_many(&paths).await?) {
-            let error = match content.map(|content| content.map(|(data, _)| Desired::parse(&data)))
-            {
+        for (key, content) in keys.into_iter().zip(self.tree.get_many(&paths).await?) {
+            let error = match content {
                 Ok(None) => continue,
-                Ok(Some(Ok(desired))) => {
-                    all.insert(key, desired);
-                    continue;
-                }
-                Ok(Some(Err(error))) => anyhow::Error::from(error),
+                Ok(Some((data, stat))) => match Desired::parse(&data) {
+                    Ok(desired) => {
+                        let znode_version = stat.version;
+                        all.insert(
+                            key,
+                            Found {
+                                desired,
+                                znode_version,
+                            },
+                        );
+                        continue;
+                    }
+                    Err(error) => anyhow::Error::from(error),
+                },
                 Err(error) => error.into(),
             };
             error!(model = %key.0, version = %key.1, error = format!("{error:#}"), "what should run can't be read; it is left as it is");
@@ -323,4 +577,100 @@ impl Reconciler {
         }
         Ok((all, unreadable))
     }
+}
+
+fn model_of<'a>(action: &'a Action, copies: &'a [Copy]) -> Option<&'a ModelKey> {
+    match action {
+        Action::Clean(instance) | Action::Kill(instance) | Action::Stop(instance) => {
+            let copy = copies.iter().find(|copy| copy.instance == *instance);
+            copy.and_then(|copy| copy.model.as_ref())
+        }
+        Action::Launch(model) => Some(model),
+    }
+}
+
+/// A runner that died, before more is known of it.
+fn lost(instance: &InstanceId) -> Lost {
+    Lost {
+        instance: instance.clone(),
+        failure: Failure {
+            at_ms: now_ms(),
+            why: "its runner died without having been told to".to_owned(),
+            exit_code: None,
+            signal: None,
+            out_of_memory: None,
+            last_output: Vec::new(),
+        },
+    }
+}
+
+fn explain(shortage: Shortage, wanted: Option<&Wanted>) -> String {
+    let needed = wanted.map_or(0, |wanted| wanted.memory_mb);
+    match shortage {
+        Shortage::Memory { free_mb } => format!(
+            "a copy needs {needed} MB, and of this machine's memory for copies {free_mb} MB are free"
+        ),
+        Shortage::Vcores => "every virtual core of this machine is given to a copy".to_owned(),
+        Shortage::TooSoon(_) => {
+            "its last runner died; the next one is started a little later".to_owned()
+        }
+    }
+}
+
+/// What a pass did about one model, in words.
+fn doing(
+    key: &ModelKey,
+    copies: &[Copy],
+    planned: &Plan,
+    updates: &[Update],
+    failures: &[(Option<ModelKey>, String)],
+) -> Vec<String> {
+    let mut doing = Vec::new();
+    for update in updates {
+        let standing = &update.standing;
+        if update.new == *key {
+            doing.push(format!(
+                "taking the place of {}: {} of {} copies are in place",
+                update.old.1, standing.settled, standing.new
+            ));
+        }
+        if update.old == *key {
+            doing.push(format!("{} takes its place", update.new.1));
+        }
+    }
+    let count = |is: fn(&Action) -> bool| {
+        let ours = |action: &&Action| is(action) && model_of(action, copies) == Some(key);
+        planned.actions.iter().filter(ours).count()
+    };
+    for (verb, number) in [
+        (
+            "starting",
+            count(|action| matches!(action, Action::Launch(_))),
+        ),
+        (
+            "stopping",
+            count(|action| matches!(action, Action::Stop(_))),
+        ),
+        ("killing", count(|action| matches!(action, Action::Kill(_)))),
+    ] {
+        if number > 0 {
+            doing.push(format!(
+                "{verb} {number} {}",
+                if number == 1 { "copy" } else { "copies" }
+            ));
+        }
+    }
+    let ending = copies
+        .iter()
+        .filter(|copy| copy.model.as_ref() == Some(key) && copy.life == Life::Stopping);
+    match ending.count() {
+        0 => {}
+        1 => doing.push("1 copy is ending".to_owned()),
+        many => doing.push(format!("{many} copies are ending")),
+    }
+    let ours = failures
+        .iter()
+        .filter(|(model, _)| model.as_ref() == Some(key));
+    doing.extend(ours.map(|(_, error)| format!("failed and will be tried again: {error}")));
+    doing
 }

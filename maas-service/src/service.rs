@@ -5,13 +5,16 @@ use std::time::Duration;
 use anyhow::Context;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::CreateMode;
+use maas_client::wire::progress::Leader;
 use maas_client::{InstanceId, Session, SessionConfig};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::intake::Intake;
-use crate::launcher::{LaunchSettings, LocalLauncher};
+use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
 use crate::leader::{self, Lead, Place};
+use crate::plan::Room;
 use crate::reconcile::Reconciler;
 
 /// What the daemon is to do.
@@ -23,6 +26,8 @@ pub struct ServiceConfig {
     pub config_node: ZnodePath,
     /// How copies are launched.
     pub launch: LaunchSettings,
+    /// What this machine has for copies.
+    pub machine: Room,
     /// What becomes of the models when the daemon is told to stop.
     pub on_stop: OnStop,
 }
@@ -53,6 +58,8 @@ struct Service {
     layout: Layout,
     intake: Intake,
     reconciler: Reconciler,
+    /// Tells of runners that ended.
+    ends: mpsc::UnboundedReceiver<Ended>,
     place: Place,
     config: ServiceConfig,
 }
@@ -74,13 +81,23 @@ impl Service {
             host: config.launch.copies.hostname.clone(),
             instances: config.launch.instances.clone(),
         };
-        let intake = Intake::new(session.clone(), layout.clone());
-        let reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, ends);
+        let intake = Intake::new(session.clone(), layout.clone(), config.machine);
+        let leader = Leader {
+            host: place.host.clone(),
+            pid: std::process::id(),
+            since_ms: 0,
+            memory_mb: config.machine.memory_mb,
+            memory_used_mb: 0,
+            vcores: config.machine.vcores,
+            copies: 0,
+        };
+        let reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, leader);
         Ok(Self {
             session,
             layout,
             intake,
             reconciler,
+            ends,
             place,
             config,
         })
@@ -123,7 +140,7 @@ impl Service {
         info!(queue = %layout.queue, registry = %layout.service_root, host = %self.place.host, "ready to accept requests");
         tokio::select! {
             () = self.intake.run(lead) => {}
-            () = self.reconciler.run() => {}
+            () = self.reconciler.run(lead, &mut self.ends) => {}
         }
     }
 
@@ -134,7 +151,10 @@ impl Service {
                 info!("stopping all copies");
                 let copies = &self.config.launch.copies;
                 self.reconciler
-                    .stop_all(copies.drain + copies.stop_grace + Duration::from_secs(20))
+                    .stop_all(
+                        &mut self.ends,
+                        copies.drain + copies.stop_grace + Duration::from_secs(20),
+                    )
                     .await;
             }
             OnStop::LeaveModels => {

@@ -13,6 +13,12 @@ use super::{WireError, fields, lenient_text};
 /// The key inside `queueConfig`, the one place where old readers accept more than they know, that moves our own tree.
 pub const STATE_PATH_KEY: &str = "maas_state_path";
 
+/// The key inside `queueConfig` that says how many requests may wait in the queue before senders are turned away.
+pub const QUEUE_LIMIT_KEY: &str = "maas_queue_limit";
+
+/// How many requests may wait in the queue unless the config node says otherwise.
+pub const DEFAULT_QUEUE_LIMIT: u32 = 20_000;
+
 /// What the config node says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaasConfig {
@@ -22,6 +28,8 @@ pub struct MaasConfig {
     pub service_root: String,
     /// `queueConfig.maas_state_path`
     pub state_root: String,
+    /// `queueConfig.maas_queue_limit`
+    pub queue_limit: u32,
 }
 
 impl Default for MaasConfig {
@@ -30,6 +38,7 @@ impl Default for MaasConfig {
             queue_path: "/maas/queue".to_owned(),
             service_root: "/maas/service".to_owned(),
             state_root: "/maas/state".to_owned(),
+            queue_limit: DEFAULT_QUEUE_LIMIT,
         }
     }
 }
@@ -70,6 +79,14 @@ impl MaasConfig {
             })?;
             if let Some(state_root) = text(STATE_PATH_KEY)? {
                 config.state_root = state_root;
+            }
+            if let Some(limit) = text(QUEUE_LIMIT_KEY)? {
+                config.queue_limit = limit.trim().parse().map_err(|_| {
+                    WireError::field(
+                        "queueConfig",
+                        format!("has {QUEUE_LIMIT_KEY} `{limit}`, which is no number of requests"),
+                    )
+                })?;
             }
         }
         if fields.contains_key("serviceRoot") {

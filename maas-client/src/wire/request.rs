@@ -4,7 +4,8 @@
 //! {"name":"dga","version":"1.0","numInstances":1,"memory":512,"action":"ADD","path":"/user/metron/models"}
 //! ```
 //! Written with exactly these six fields, so that an old daemon takes it. Read as liberally as the original's Jackson, and
-//! with one field more: `id`, by which a sender can repeat a request safely.
+//! with three fields more: `id`, by which a sender can repeat a request safely; `replace`, the version that an ADD is to
+//! take the place of, and `deadline`, the seconds that may take. The action `RESTART` is ours as well.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,6 +27,8 @@ pub enum Action {
     Add,
     /// Fewer copies.
     Remove,
+    /// The same copies, started anew. Not known to the original.
+    Restart,
 }
 
 /// One request.
@@ -43,9 +46,16 @@ pub struct ModelRequest {
     pub action: Action,
     /// Where the model's files lie: a folder in the model store. `None` in a REMOVE.
     pub path: Option<String>,
+    /// The version that this one is to take the place of, copy by copy. Only in an ADD.
+    pub replace: Option<Version>,
+    /// How long the new copies may take to serve before the old version is brought back, in seconds.
+    pub deadline_s: u32,
     /// By what the sender knows this request; the queue node's identity stands in when there is none.
     pub id: Option<String>,
 }
+
+/// How long the copies of a version that replaces another one may take to serve, unless the request says otherwise.
+pub const DEFAULT_DEADLINE_S: u32 = 600;
 
 /// Why an item of the queue is no request that could be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -84,13 +94,15 @@ impl ModelRequest {
             _ => {}
         }
         let fields = fields(bytes)?;
-        const KNOWN: [&str; 7] = [
+        const KNOWN: [&str; 9] = [
             "name",
             "version",
             "numInstances",
             "memory",
             "action",
             "path",
+            "replace",
+            "deadline",
             "id",
         ];
         if let Some(unknown) = fields.keys().find(|k| !KNOWN.contains(&k.as_str())) {
@@ -107,18 +119,33 @@ impl ModelRequest {
             })
         };
         let action = parse_action(get("action"))?;
+        // The original wants the number; a RESTART is ours, and is of all copies.
+        let counted = action != Action::Restart || fields.contains_key("numInstances");
+        let replace = match text("replace")? {
+            Some(version) => Some(
+                Version::new(version)
+                    .map_err(|e| WireError::field("replace", format!("is refused: {e}")))?,
+            ),
+            None => None,
+        };
+        let deadline_s = match fields.contains_key("deadline") {
+            true => count("deadline")?,
+            false => DEFAULT_DEADLINE_S,
+        };
         let request = Self {
             name: ModelName::new(required("name")?)
                 .map_err(|e| WireError::field("name", format!("is refused: {e}")))?,
             version: Version::new(required("version")?)
                 .map_err(|e| WireError::field("version", format!("is refused: {e}")))?,
-            instances: count("numInstances")?,
+            instances: if counted { count("numInstances")? } else { 0 },
             memory_mb: count("memory")?,
             action,
             path: text("path")?,
+            replace,
+            deadline_s,
             id: text("id")?,
         };
-        if request.instances == 0 {
+        if request.instances == 0 && action != Action::Restart {
             return Err(WireError::field("numInstances", "is 0, which asks for nothing").into());
         }
         if action == Action::Add && request.memory_mb == 0 {
@@ -140,10 +167,26 @@ impl ModelRequest {
             )
             .into());
         }
+        if let Some(old) = &request.replace {
+            if action != Action::Add {
+                return Err(WireError::field("replace", "goes with ADD only").into());
+            }
+            if *old == request.version {
+                return Err(WireError::field(
+                    "replace",
+                    "is the version itself; RESTART starts its copies anew",
+                )
+                .into());
+            }
+        }
+        if request.deadline_s == 0 {
+            return Err(WireError::field("deadline", "is 0; the new copies need some time").into());
+        }
         Ok(request)
     }
 
-    /// The item to put into the queue: exactly the six fields an old daemon knows. The `id` is not among them.
+    /// The item to put into the queue: exactly the six fields an old daemon knows, and two more when a version is to be
+    /// replaced. The `id` is not among them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         #[derive(Serialize)]
@@ -155,6 +198,10 @@ impl ModelRequest {
             memory: u32,
             action: Action,
             path: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            replace: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            deadline: Option<u32>,
         }
         let document = Document {
             name: self.name.as_str(),
@@ -163,6 +210,8 @@ impl ModelRequest {
             memory: self.memory_mb,
             action: self.action,
             path: self.path.as_deref(),
+            replace: self.replace.as_ref().map(Version::as_str),
+            deadline: self.replace.as_ref().map(|_| self.deadline_s),
         };
         serde_json::to_vec(&document).expect("texts and numbers always serialise")
     }
@@ -173,15 +222,19 @@ fn parse_action(value: Option<&RawValue>) -> Result<Action, WireError> {
     let Some(value) = value else {
         return Err(WireError::field(
             "action",
-            "is missing; it must be ADD or REMOVE",
+            "is missing; it must be ADD, REMOVE or RESTART",
         ));
     };
     match value.get() {
         r#""ADD""# | "0" => Ok(Action::Add),
         r#""REMOVE""# | "1" => Ok(Action::Remove),
+        r#""RESTART""# => Ok(Action::Restart),
         other => Err(WireError::field(
             "action",
-            format!("must be \"ADD\" or \"REMOVE\", not {}", shortened(other)),
+            format!(
+                "must be \"ADD\", \"REMOVE\" or \"RESTART\", not {}",
+                shortened(other)
+            ),
         )),
     }
 }
@@ -230,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn what_an_old_daemon_does_not_know_is_written_only_when_it_is_asked_for() {
+        let replacing = ADD.replace("}", r#","replace":"0.9","deadline":60}"#);
+        let request = parse(&replacing).expect("a request");
+        assert_eq!(
+            (
+                request.replace.as_ref().map(Version::as_str),
+                request.deadline_s
+            ),
+            (Some("0.9"), 60)
+        );
+        assert_eq!(request.to_bytes(), replacing.as_bytes());
+        let restart = parse(r#"{"name":"dga","version":"1.0","action":"RESTART"}"#);
+        assert_eq!(restart.expect("a request").action, Action::Restart);
+    }
+
+    #[test]
     fn a_sender_may_name_its_request() {
         let request = parse(
             r#"{"name":"dga","version":"1","numInstances":1,"action":"REMOVE","id":"deploy-7"}"#,
@@ -254,6 +323,9 @@ mod tests {
         assert!(refusal(&ADD.replace(":512,", ":0,")).contains("memory"));
         assert!(refusal(&ADD.replace("\"/user/metron/models\"", "null")).contains("path"));
         assert!(refusal(&ADD.replace("\"path\"", "\"paht\"")).contains("paht"));
+        assert!(refusal(&ADD.replace("}", r#","replace":"1.0"}"#)).contains("itself"));
+        assert!(refusal(&REMOVE.replace("}", r#","replace":"0.9"}"#)).contains("ADD only"));
+        assert!(refusal(&ADD.replace("}", r#","deadline":0}"#)).contains("deadline"));
         assert!(refusal(&format!("{{\"name\":\"{}\"}}", "x".repeat(900_000))).contains("bytes"));
     }
 }

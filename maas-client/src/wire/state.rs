@@ -6,7 +6,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::Action;
-use super::{WireError, first_document};
 use crate::name::{InstanceId, ModelName, Version};
 
 macro_rules! document {
@@ -16,8 +15,8 @@ macro_rules! document {
             ///
             /// # Errors
             /// When it is no such document.
-            pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-                first_document(bytes)
+            pub fn parse(bytes: &[u8]) -> Result<Self, $crate::wire::WireError> {
+                $crate::wire::first_document(bytes)
             }
 
             /// The znode's data.
@@ -28,6 +27,7 @@ macro_rules! document {
         }
     };
 }
+pub(super) use document;
 
 /// What should run of one version of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,12 @@ impl Phase {
     #[must_use]
     pub fn is_serving(self) -> bool {
         self == Self::Serving
+    }
+
+    /// Whether the copy has failed and does nothing but wait.
+    #[must_use]
+    pub fn has_failed(self) -> bool {
+        matches!(self, Self::Backoff | Self::CrashLoop | Self::Failed)
     }
 }
 
@@ -194,6 +200,8 @@ pub enum Outcome {
     Refused,
     /// It could not be understood.
     SetAside,
+    /// It was accepted, and a later request took it back before it was carried out.
+    Superseded,
 }
 
 /// The answer to a request.
@@ -218,6 +226,9 @@ pub struct RequestResult {
     /// How many copies should run from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
+    /// The generation it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// When it was answered.
     pub answered_ms: i64,
 }
@@ -257,7 +268,7 @@ mod tests {
         let desired = r#"{"name":"dga","version":"1.0","instances":2,"memory_mb":512,"path":"file:/m","generation":3,"request":"r"}"#;
         let status = r#"{"instance":"i","name":"dga","version":"1.0","host":"node1","phase":"backoff","since_ms":1,"restarts":2,"reason":"exit code 1","retry_at_ms":5,"generation":3,"last_failure":{"at_ms":1,"why":"exit code 1","exit_code":1,"last_output":["boom"]}}"#;
         let result = r#"{"request":"r","outcome":"set_aside","reason":"empty","answered_ms":1}"#;
-        let accepted = r#"{"request":"r","outcome":"accepted","action":"ADD","name":"dga","version":"1.0","instances":2,"answered_ms":1}"#;
+        let accepted = r#"{"request":"r","outcome":"accepted","action":"ADD","name":"dga","version":"1.0","instances":2,"generation":3,"answered_ms":1}"#;
         let dead = r#"{"item":"qn-0000000000","reason":"empty","bytes":0,"excerpt":"","at_ms":1}"#;
         assert_eq!(
             Desired::parse(desired.as_bytes())

@@ -1,0 +1,348 @@
+//! STATUS: how all stands and why, in one look: the service, what waits, and of every model what should run, what is being
+//! done about it, each copy with its phase and its last failure, and the last changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maas_client::instances::statuses;
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::wire::history::History;
+use maas_client::wire::progress::{Leader, Progress};
+use maas_client::wire::state::{
+    DeadLetter, Desired, Failure as CopyFailure, InstanceStatus, Outcome, RequestResult, now_ms,
+};
+use maas_client::{ModelName, Session, Version};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::follow::harmless;
+use crate::list::print;
+use crate::options::{Filter, Output};
+
+/// How many of the last requests that were not carried out are told of.
+const RECENT: usize = 10;
+
+/// All that is to be told.
+#[derive(Serialize)]
+struct Status {
+    /// Absent when no service leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Leader>,
+    /// How many services run, the leading one among them.
+    services: usize,
+    /// How many requests wait in the queue.
+    waiting: u32,
+    models: Vec<Model>,
+    /// The last requests that were refused or superseded, newest first.
+    turned_down: Vec<RequestResult>,
+    /// The last items of the queue that were no requests, newest first.
+    set_aside: Vec<DeadLetter>,
+}
+
+#[derive(Serialize)]
+struct Model {
+    name: ModelName,
+    version: Version,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    desired: Option<Desired>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+    copies: Vec<InstanceStatus>,
+    history: History,
+}
+
+/// Tells how all models stand, or those the filter names.
+pub(crate) async fn status(
+    session: &Session,
+    layout: &Layout,
+    filter: &Filter,
+    output: Output,
+) -> Result<(), Failure> {
+    let status = gather(session, layout, filter).await?;
+    match output {
+        Output::Text => print(&text(&status)),
+        Output::Json => {
+            let document = serde_json::to_string_pretty(&status).map_err(anyhow::Error::from)?;
+            print(&format!("{document}\n"));
+        }
+    }
+    Ok(())
+}
+
+async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<Status, Failure> {
+    let leader = session.get(&layout.progress_root()).await?;
+    let services = session.children(&layout.leader_root()).await?.len();
+    let waiting = session
+        .stat(&layout.queue)
+        .await?
+        .map_or(0, |stat| stat.num_children);
+    let mut copies: BTreeMap<(ModelName, Version), Vec<InstanceStatus>> = BTreeMap::new();
+    for status in statuses(session, layout).await? {
+        let key = (status.name.clone(), status.version.clone());
+        copies.entry(key).or_default().push(status);
+    }
+    let mut keys: BTreeSet<(ModelName, Version)> = copies.keys().cloned().collect();
+    for root in [
+        layout.desired_root(),
+        layout.progress_root(),
+        layout.history_root(),
+    ] {
+        // A model of which nothing runs any more is told of only when it is asked for.
+        if root == layout.history_root() && filter.name.is_none() {
+            continue;
+        }
+        keys.extend(versions(session, &root).await?);
+    }
+    keys.retain(|(name, version)| {
+        filter.name.as_ref().is_none_or(|n| n == name)
+            && filter.version.as_ref().is_none_or(|v| v == version)
+    });
+    let mut models = Vec::new();
+    for (name, version) in keys {
+        let paths = [
+            layout.desired(&name, &version),
+            layout.progress(&name, &version),
+            layout.history(&name, &version),
+        ];
+        let contents = session.get_many(&paths).await?.into_iter();
+        let mut contents = contents.map(|content| Some(content.ok()??.0));
+        let mut next = || contents.next().flatten();
+        models.push(Model {
+            desired: next().and_then(|data| Desired::parse(&data).ok()),
+            progress: next().and_then(|data| Progress::parse(&data).ok()),
+            history: next()
+                .and_then(|data| History::parse(&data).ok())
+                .unwrap_or_default(),
+            copies: copies
+                .remove(&(name.clone(), version.clone()))
+                .unwrap_or_default(),
+            name,
+            version,
+        });
+    }
+    let mut turned_down = records(session, &layout.results_root(), RequestResult::parse).await?;
+    turned_down.retain(|result| matches!(result.outcome, Outcome::Refused | Outcome::Superseded));
+    turned_down.retain(|result| filter.name.is_none() || filter.name == result.name);
+    turned_down.sort_by_key(|result| std::cmp::Reverse(result.answered_ms));
+    turned_down.truncate(RECENT);
+    let mut set_aside = records(session, &layout.dead_root(), DeadLetter::parse).await?;
+    set_aside.sort_by_key(|letter| std::cmp::Reverse(letter.at_ms));
+    set_aside.truncate(RECENT);
+    Ok(Status {
+        service: leader
+            .filter(|_| services > 0)
+            .and_then(|(data, _)| Leader::parse(&data).ok()),
+        services,
+        waiting: u32::try_from(waiting).unwrap_or(0),
+        models,
+        turned_down,
+        set_aside,
+    })
+}
+
+async fn versions(
+    session: &Session,
+    root: &ZnodePath,
+) -> Result<Vec<(ModelName, Version)>, Failure> {
+    let mut all = Vec::new();
+    for name in session.children(root).await? {
+        for version in session.children(&root.join(&name)).await? {
+            if let (Ok(name), Ok(version)) = (ModelName::new(name.as_str()), Version::new(version))
+            {
+                all.push((name, version));
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn records<T, E>(
+    session: &Session,
+    root: &ZnodePath,
+    parse: impl Fn(&[u8]) -> Result<T, E>,
+) -> Result<Vec<T>, Failure> {
+    let names = session.children(root).await?;
+    let paths: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+    let contents = session.get_many(&paths).await?.into_iter();
+    Ok(contents
+        .filter_map(|content| parse(&content.ok()??.0).ok())
+        .collect())
+}
+
+fn text(status: &Status) -> String {
+    let mut lines = vec![match &status.service {
+        Some(leader) => format!(
+            "service: leads on {} (process {}) since {}; {} standing by; {} MB of {} MB given to {} copies",
+            leader.host,
+            leader.pid,
+            ago(leader.since_ms),
+            status.services.saturating_sub(1),
+            leader.memory_used_mb,
+            leader.memory_mb,
+            leader.copies
+        ),
+        None => "service: none leads; copies run on, requests wait in the queue".to_owned(),
+    }];
+    lines.push(format!("queue: {} requests wait", status.waiting));
+    for model in &status.models {
+        lines.push(String::new());
+        lines.extend(model_lines(model));
+    }
+    if !status.turned_down.is_empty() || !status.set_aside.is_empty() {
+        lines.push(String::new());
+    }
+    for result in &status.turned_down {
+        let verb = match result.outcome {
+            Outcome::Superseded => "superseded",
+            Outcome::Accepted | Outcome::Refused | Outcome::SetAside => "refused",
+        };
+        let reason = result.reason.as_deref().unwrap_or("nobody said why");
+        lines.push(format!(
+            "request {} {verb} {}: {reason}",
+            result.request,
+            ago(result.answered_ms)
+        ));
+    }
+    for letter in &status.set_aside {
+        lines.push(format!(
+            "queue item {} set aside {}: {}",
+            letter.item,
+            ago(letter.at_ms),
+            letter.reason
+        ));
+    }
+    let harmless: Vec<String> = lines.iter().map(|line| harmless(line)).collect();
+    harmless.join("\n") + "\n"
+}
+
+fn model_lines(model: &Model) -> Vec<String> {
+    let serving = model
+        .copies
+        .iter()
+        .filter(|copy| copy.phase.is_serving())
+        .count();
+    let mut lines = vec![match &model.desired {
+        Some(desired) => format!(
+            "{} {}: {serving} of {} copies serve; {} MB each, generation {}",
+            model.name, model.version, desired.instances, desired.memory_mb, desired.generation
+        ),
+        None => format!("{} {}: should not run", model.name, model.version),
+    }];
+    if let Some(progress) = &model.progress {
+        lines.extend(
+            progress
+                .doing
+                .iter()
+                .map(|doing| format!("  {doing}, since {}", ago(progress.since_ms))),
+        );
+        lines.extend(progress.pending.iter().map(|pending| {
+            format!(
+                "  pending: {} since {}: {}",
+                pending.copies,
+                ago(progress.since_ms),
+                pending.reason
+            )
+        }));
+        if let Some(lost) = &progress.lost {
+            lines.push(format!(
+                "  copy {} was lost {}",
+                lost.instance,
+                ago(lost.failure.at_ms)
+            ));
+            lines.extend(failure_lines(&lost.failure));
+        }
+    }
+    for copy in &model.copies {
+        lines.extend(copy_lines(copy));
+    }
+    lines.extend(
+        model
+            .history
+            .generations
+            .iter()
+            .rev()
+            .take(5)
+            .map(|generation| {
+                let note = generation
+                    .note
+                    .as_ref()
+                    .map_or(String::new(), |note| format!(" ({note})"));
+                format!(
+                    "  generation {}: {} {}, {} copies; request {}{note}",
+                    generation.generation,
+                    generation.change,
+                    ago(generation.at_ms),
+                    generation.instances,
+                    generation.request
+                )
+            }),
+    );
+    lines
+}
+
+fn copy_lines(copy: &InstanceStatus) -> Vec<String> {
+    let mut line = format!(
+        "  copy {} on {}: {} since {}",
+        copy.instance,
+        copy.host,
+        copy.phase,
+        ago(copy.since_ms)
+    );
+    if let Some(pid) = copy.pid {
+        line.push_str(&format!(", process {pid}"));
+    }
+    if let Some(url) = &copy.url {
+        line.push_str(&format!(", at {url}"));
+    }
+    if copy.restarts > 0 {
+        line.push_str(&format!(", restarted {} times", copy.restarts));
+    }
+    let mut lines = vec![line];
+    if let Some(reason) = &copy.reason {
+        lines.push(format!("    {reason}"));
+    }
+    if let Some(at) = copy.retry_at_ms {
+        let seconds = (at - now_ms()).max(0) / 1000;
+        lines.push(format!("    started again in {seconds} s"));
+    }
+    if let Some(failure) = &copy.last_failure {
+        if copy.reason.as_ref() != Some(&failure.why) {
+            lines.push(format!("    failed {}", ago(failure.at_ms)));
+        }
+        lines.extend(failure_lines(failure));
+    }
+    lines
+}
+
+fn failure_lines(failure: &CopyFailure) -> Vec<String> {
+    let mut lines = vec![format!("    why: {}", failure.why)];
+    let mut facts = Vec::new();
+    facts.extend(failure.exit_code.map(|code| format!("exit code {code}")));
+    facts.extend(failure.signal.map(|signal| format!("signal {signal}")));
+    facts.extend(failure.out_of_memory.map(|memory| {
+        format!(
+            "out of memory: {} MB used of {} MB",
+            memory.used_mb, memory.limit_mb
+        )
+    }));
+    if !facts.is_empty() {
+        lines.push(format!("    {}", facts.join(", ")));
+    }
+    lines.extend(
+        failure
+            .last_output
+            .iter()
+            .map(|line| format!("    | {line}")),
+    );
+    lines
+}
+
+/// A time that is past, as a person says it.
+fn ago(ms: i64) -> String {
+    let seconds = (now_ms() - ms).max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}

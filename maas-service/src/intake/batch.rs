@@ -1,0 +1,307 @@
+//! Requests that are ruled on together and carried out in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use maas_client::ModelName;
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::queue::QueueItem;
+use maas_client::session::{ReadResult, Step, ZkError};
+use maas_client::wire::history::{Generation, History};
+use maas_client::wire::request::{Action, ModelRequest};
+use maas_client::wire::state::{DeadLetter, Desired, Outcome, RequestResult, now_ms};
+use tracing::{info, warn};
+
+use super::ruling::{self, Standing};
+use crate::plan::{ModelKey, Room};
+use crate::tree::{Tree, create, write};
+
+/// How many bytes of an item that was set aside are kept.
+const EXCERPT: usize = 1000;
+
+/// An item of the queue, and the request in it with its identity, or why there is none.
+pub(super) type Read<'a> = (&'a QueueItem, Result<(ModelRequest, String), String>);
+
+/// One version of a model as the transaction finds and leaves it.
+#[derive(Default)]
+struct Model {
+    desired: Option<Desired>,
+    desired_version: Option<i32>,
+    history: History,
+    history_version: Option<i32>,
+    /// Ruled on in this batch.
+    changed: bool,
+}
+
+/// A request whose effect was taken back, and the one that did it.
+pub(super) struct Overtaken {
+    pub(super) model: ModelKey,
+    pub(super) generation: u64,
+    pub(super) request: String,
+    pub(super) by: String,
+}
+
+/// Requests ruled on together.
+#[derive(Default)]
+pub(super) struct Batch {
+    models: BTreeMap<ModelKey, Model>,
+    /// The folders of models that are not there yet.
+    folders: BTreeSet<ZnodePath>,
+    /// Identities that were answered before: a sender that repeats itself.
+    answered: HashSet<String>,
+    pub(super) results: Vec<RequestResult>,
+    pub(super) overtaken: Vec<Overtaken>,
+    records: Vec<Step>,
+    deletions: Vec<Step>,
+}
+
+impl Batch {
+    /// Rules on all that was read, and on what stands of the models it is about.
+    pub(super) async fn of(
+        tree: &impl Tree,
+        layout: &Layout,
+        machine: Room,
+        read: &[Read<'_>],
+    ) -> Result<Self, ZkError> {
+        let mut batch = Self::default();
+        batch.load(tree, layout, read).await?;
+        for (item, request) in read {
+            batch.add(layout, machine, item, request);
+        }
+        Ok(batch)
+    }
+
+    /// Reads what stands of the models the requests are about, all at once.
+    async fn load(
+        &mut self,
+        tree: &impl Tree,
+        layout: &Layout,
+        read: &[Read<'_>],
+    ) -> Result<(), ZkError> {
+        let requests: Vec<_> = read
+            .iter()
+            .filter_map(|(_, read)| read.as_ref().ok())
+            .collect();
+        let models: BTreeSet<ModelKey> = requests
+            .iter()
+            .flat_map(|(request, _)| {
+                let versions = [Some(&request.version), request.replace.as_ref()];
+                versions.map(|version| Some((request.name.clone(), version?.clone())))
+            })
+            .flatten()
+            .collect();
+        let names: BTreeSet<&ModelName> = models.iter().map(|(name, _)| name).collect();
+        let named: BTreeSet<&String> = requests
+            .iter()
+            .filter_map(|(request, identity)| request.id.as_ref().map(|_| identity))
+            .collect();
+        let paths: Vec<ZnodePath> = models
+            .iter()
+            .flat_map(|(name, version)| {
+                [layout.desired(name, version), layout.history(name, version)]
+            })
+            .chain(names.iter().flat_map(|name| {
+                [layout.desired_root(), layout.history_root()].map(|root| root.join(name.as_str()))
+            }))
+            .chain(
+                named
+                    .iter()
+                    .map(|identity| layout.results_root().join(identity)),
+            )
+            .collect();
+        let contents = tree.get_many(&paths).await?;
+        let mut contents: HashMap<&ZnodePath, ReadResult> = paths.iter().zip(contents).collect();
+        let mut take = |path: &ZnodePath| contents.remove(path).unwrap_or(Ok(None));
+        for (name, version) in models {
+            let desired = take(&layout.desired(&name, &version))?;
+            let history = take(&layout.history(&name, &version))?;
+            let unreadable = |what, error: &dyn std::fmt::Display| {
+                warn!(model = %name, version = %version, %error, "{what} can't be read");
+            };
+            let model = Model {
+                desired_version: desired.as_ref().map(|(_, stat)| stat.version),
+                history_version: history.as_ref().map(|(_, stat)| stat.version),
+                desired: desired.and_then(|(data, _)| {
+                    let desired = Desired::parse(&data);
+                    desired
+                        .inspect_err(|error| unreadable("what should run", error))
+                        .ok()
+                }),
+                history: history
+                    .and_then(|(data, _)| {
+                        let history = History::parse(&data);
+                        history
+                            .inspect_err(|error| unreadable("the history", error))
+                            .ok()
+                    })
+                    .unwrap_or_default(),
+                changed: false,
+            };
+            self.models.insert((name, version), model);
+        }
+        for path in &paths {
+            let parent = path.parent();
+            let is_folder = parent.is_some_and(|parent| {
+                parent == layout.desired_root() || parent == layout.history_root()
+            });
+            if is_folder && take(path)?.is_none() {
+                self.folders.insert(path.clone());
+            }
+        }
+        for identity in named {
+            if take(&layout.results_root().join(identity))?.is_some() {
+                self.answered.insert(identity.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules on one item.
+    fn add(
+        &mut self,
+        layout: &Layout,
+        machine: Room,
+        item: &QueueItem,
+        read: &Result<(ModelRequest, String), String>,
+    ) {
+        self.deletions.push(Step::Delete {
+            path: item.path.clone(),
+            version: None,
+        });
+        let result = match read {
+            Ok((_, identity)) if !self.answered.insert(identity.clone()) => {
+                info!(request = %identity, "a request came again; it has its answer already");
+                return;
+            }
+            Ok((request, identity)) => self.rule(machine, request, identity),
+            Err(reason) => {
+                let letter = dead_letter(item, reason);
+                let record = layout.dead_root().join(&item.identity());
+                self.records.push(create(record, letter.to_bytes()));
+                RequestResult {
+                    request: item.identity(),
+                    outcome: Outcome::SetAside,
+                    reason: Some(reason.clone()),
+                    action: None,
+                    name: None,
+                    version: None,
+                    instances: None,
+                    generation: None,
+                    answered_ms: now_ms(),
+                }
+            }
+        };
+        let record = layout.results_root().join(&result.request);
+        self.records.push(create(record, result.to_bytes()));
+        self.results.push(result);
+    }
+
+    fn rule(&mut self, machine: Room, request: &ModelRequest, identity: &str) -> RequestResult {
+        let key = (request.name.clone(), request.version.clone());
+        let old = request
+            .replace
+            .as_ref()
+            .and_then(|old| self.models.get(&(request.name.clone(), old.clone())))
+            .and_then(|old| old.desired.clone());
+        let model = self.models.entry(key.clone()).or_default();
+        let standing = Standing {
+            desired: model.desired.as_ref(),
+            old: old.as_ref(),
+            last_generation: model.history.last().max(
+                model
+                    .desired
+                    .as_ref()
+                    .map_or(0, |desired| desired.generation),
+            ),
+            machine,
+            now_ms: now_ms(),
+        };
+        let ruling = ruling::rule(request, identity, &standing);
+        let (Outcome::Accepted, Some(generation)) =
+            (ruling.result.outcome, ruling.result.generation)
+        else {
+            return ruling.result;
+        };
+        if let Some(before) = model
+            .desired
+            .as_ref()
+            .filter(|_| request.action == Action::Remove)
+        {
+            self.overtaken.push(Overtaken {
+                model: key,
+                generation: before.generation,
+                request: before.request.clone(),
+                by: identity.to_owned(),
+            });
+        }
+        let stands = ruling.desired.as_ref().or(model.desired.as_ref());
+        model.history.push(Generation {
+            generation,
+            change: request.action.into(),
+            request: identity.to_owned(),
+            instances: ruling
+                .desired
+                .as_ref()
+                .map_or(0, |desired| desired.instances),
+            memory_mb: stands.map_or(0, |desired| desired.memory_mb),
+            path: stands.map_or(String::new(), |desired| desired.path.clone()),
+            at_ms: ruling.result.answered_ms,
+            note: ruling.result.reason.clone(),
+        });
+        model.desired = ruling.desired;
+        model.changed = true;
+        ruling.result
+    }
+
+    /// All that must happen at once.
+    pub(super) fn steps(&self, layout: &Layout) -> Vec<Step> {
+        let changed = || self.models.iter().filter(|(_, model)| model.changed);
+        // A folder is made with the first thing in it.
+        let in_use: BTreeSet<ZnodePath> = changed()
+            .flat_map(|((name, _), model)| {
+                let desired = model.desired.is_some().then(|| layout.desired_root());
+                [desired, Some(layout.history_root())].map(|root| Some(root?.join(name.as_str())))
+            })
+            .flatten()
+            .collect();
+        let folders = self.folders.intersection(&in_use);
+        let mut steps: Vec<Step> = folders
+            .map(|folder| create(folder.clone(), Vec::new()))
+            .collect();
+        for ((name, version), model) in changed() {
+            let path = layout.desired(name, version);
+            match (&model.desired, model.desired_version) {
+                (Some(desired), before) => steps.push(write(path, desired.to_bytes(), before)),
+                (None, Some(before)) => steps.push(Step::Delete {
+                    path,
+                    version: Some(before),
+                }),
+                (None, None) => {}
+            }
+            let path = layout.history(name, version);
+            steps.push(write(path, model.history.to_bytes(), model.history_version));
+        }
+        steps.extend(self.records.iter().chain(&self.deletions).cloned());
+        steps
+    }
+
+    /// The models of which nothing should run any more.
+    pub(super) fn emptied(&self) -> BTreeSet<&ModelName> {
+        let emptied = self
+            .models
+            .iter()
+            .filter(|(_, model)| model.changed && model.desired.is_none());
+        emptied.map(|((name, _), _)| name).collect()
+    }
+}
+
+/// The record of an item that was set aside.
+pub(super) fn dead_letter(item: &QueueItem, reason: &str) -> DeadLetter {
+    let excerpt = String::from_utf8_lossy(&item.data[..item.data.len().min(EXCERPT)]).into_owned();
+    DeadLetter {
+        item: item.path.name().to_owned(),
+        reason: reason.to_owned(),
+        bytes: item.data.len(),
+        excerpt,
+        at_ms: now_ms(),
+    }
+}

@@ -1,0 +1,179 @@
+//! The board: where the leader publishes what it is doing about each model, and why.
+//!
+//! It is written only where it changed, in the same fenced transactions as everything else. What stands on it when a daemon
+//! comes to lead is read once, so that a model's last reached generation is remembered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maas_client::ModelName;
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::session::{Step, ZkError};
+use maas_client::wire::progress::{Leader, Progress};
+use maas_client::wire::state::now_ms;
+use maas_client::{Version, session::CommitError};
+
+use crate::leader::Lead;
+use crate::plan::ModelKey;
+use crate::tree::{Tree, create};
+
+/// How many entries are written in one transaction.
+const WRITTEN_AT_ONCE: usize = 200;
+
+/// What is published.
+#[derive(Default)]
+pub(super) struct Board {
+    /// What stands in the tree, once it has been read.
+    published: Option<BTreeMap<ModelKey, Progress>>,
+    leader: Option<Leader>,
+}
+
+impl Board {
+    /// The last generation of a model that was wholly carried out.
+    pub(super) fn reached(&self, model: &ModelKey) -> u64 {
+        let published = self.published.as_ref();
+        published
+            .and_then(|all| all.get(model))
+            .map_or(0, |progress| progress.reached)
+    }
+
+    /// What was published of a model's last dead runner.
+    pub(super) fn progress(&self, model: &ModelKey) -> Option<&Progress> {
+        self.published.as_ref()?.get(model)
+    }
+
+    /// Reads what stands there, unless it is known.
+    pub(super) async fn load(&mut self, tree: &impl Tree, layout: &Layout) -> Result<(), ZkError> {
+        if self.published.is_some() {
+            return Ok(());
+        }
+        let root = layout.progress_root();
+        let mut keys: Vec<ModelKey> = Vec::new();
+        for name in tree.children(&root).await? {
+            for version in tree.children(&root.join(&name)).await? {
+                if let (Ok(name), Ok(version)) =
+                    (ModelName::new(name.as_str()), Version::new(version))
+                {
+                    keys.push((name, version));
+                }
+            }
+        }
+        let paths: Vec<ZnodePath> = keys.iter().map(|(n, v)| layout.progress(n, v)).collect();
+        let contents = tree.get_many(&paths).await?;
+        let readable = keys.into_iter().zip(contents).map(|(key, content)| {
+            let progress = content
+                .ok()
+                .flatten()
+                .map(|(data, _)| Progress::parse(&data));
+            // One that can't be read is written anew.
+            let unknown = Progress {
+                wanted: 0,
+                running: 0,
+                serving: 0,
+                reached: 0,
+                doing: Vec::new(),
+                pending: None,
+                lost: None,
+                since_ms: 0,
+            };
+            (key, progress.and_then(Result::ok).unwrap_or(unknown))
+        });
+        self.published = Some(readable.collect());
+        Ok(())
+    }
+
+    /// Publishes `now`, where it differs from what stands there.
+    ///
+    /// # Errors
+    /// When it can't be written; it is read anew the next time then.
+    pub(super) async fn publish(
+        &mut self,
+        tree: &impl Tree,
+        layout: &Layout,
+        lead: &Lead,
+        now: BTreeMap<ModelKey, Progress>,
+        leader: Leader,
+    ) -> Result<(), CommitError> {
+        let (steps, published) = self.changes(layout, now);
+        // Whatever becomes of the writing, what was known holds no more.
+        self.published = None;
+        for steps in steps.chunks(WRITTEN_AT_ONCE) {
+            let mut fenced = vec![lead.still_leads()];
+            fenced.extend(steps.iter().cloned());
+            tree.commit(&fenced).await?;
+        }
+        if self.leader.as_ref() != Some(&leader) {
+            let step = Step::Set {
+                path: layout.progress_root(),
+                data: leader.to_bytes(),
+                version: None,
+            };
+            tree.commit(&[lead.still_leads(), step]).await?;
+            self.leader = Some(leader);
+        }
+        self.published = Some(published);
+        Ok(())
+    }
+
+    /// The steps from what stands there to `now`, and what stands there after them.
+    fn changes(
+        &self,
+        layout: &Layout,
+        now: BTreeMap<ModelKey, Progress>,
+    ) -> (Vec<Step>, BTreeMap<ModelKey, Progress>) {
+        let nothing = BTreeMap::new();
+        let before = self.published.as_ref().unwrap_or(&nothing);
+        let names = |all: &BTreeMap<ModelKey, Progress>| -> BTreeSet<ModelName> {
+            all.keys().map(|(name, _)| name.clone()).collect()
+        };
+        let (old_names, new_names) = (names(before), names(&now));
+        let folder = |name: &ModelName| layout.progress_root().join(name.as_str());
+        let mut steps: Vec<Step> = new_names
+            .difference(&old_names)
+            .map(|name| create(folder(name), Vec::new()))
+            .collect();
+        let mut after = BTreeMap::new();
+        for (key, progress) in now {
+            let path = layout.progress(&key.0, &key.1);
+            let standing = before.get(&key);
+            let same = |standing: &&Progress| {
+                progress
+                    == Progress {
+                        since_ms: progress.since_ms,
+                        ..(*standing).clone()
+                    }
+            };
+            let progress = match standing.filter(same) {
+                Some(standing) => standing.clone(),
+                None => {
+                    let progress = Progress {
+                        since_ms: now_ms(),
+                        ..progress
+                    };
+                    let data = progress.to_bytes();
+                    steps.push(match standing {
+                        Some(_) => Step::Set {
+                            path,
+                            data,
+                            version: None,
+                        },
+                        None => create(path, data),
+                    });
+                    progress
+                }
+            };
+            after.insert(key, progress);
+        }
+        let delete = |path| Step::Delete {
+            path,
+            version: None,
+        };
+        let gone = before.keys().filter(|key| !after.contains_key(*key));
+        steps.extend(gone.map(|(name, version)| delete(layout.progress(name, version))));
+        steps.extend(
+            old_names
+                .difference(&new_names)
+                .map(|name| delete(folder(name))),
+        );
+        (steps, after)
+    }
+}
