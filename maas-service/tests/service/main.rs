@@ -6,6 +6,7 @@
 )]
 
 mod command_line;
+mod healing;
 mod life;
 mod model_faults;
 mod queue_items;

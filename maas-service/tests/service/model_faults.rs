@@ -67,13 +67,17 @@ async fn a_script_that_exits_at_once_with_what_it_printed() {
         "exit code 7",
     )
     .await;
-    assert_eq!(status.last_failure.unwrap().last_output, ["no model file"]);
+    let failure = status.last_failure.unwrap();
+    assert_eq!(failure.last_output, ["no model file"]);
+    assert_eq!((failure.exit_code, failure.signal), (Some(7), None));
     assert!(status.retry_at_ms.is_some());
 }
 
 #[tokio::test]
 async fn a_script_that_is_killed_by_a_signal() {
-    check("kill -SEGV $$", Phase::Backoff, "SIGSEGV").await;
+    let status = check("kill -SEGV $$", Phase::Backoff, "SIGSEGV").await;
+    let failure = status.last_failure.unwrap();
+    assert_eq!((failure.exit_code, failure.signal), (None, Some(11)));
 }
 
 #[tokio::test]
