@@ -16,6 +16,7 @@ mod probe;
 mod restarts;
 mod status;
 pub mod warden;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ use output::Mark;
 use place::{Place, Search};
 use restarts::Restarts;
 use status::Status;
+use watchdog::Watchdog;
 
 pub use endpoint::is_this_host;
 pub use output::last_lines;
@@ -52,6 +54,9 @@ const TRIES: u32 = 3;
 
 /// How long ZooKeeper may take to hear of a withdrawal, before the model is stopped all the same.
 const WITHDRAWAL: Duration = Duration::from_secs(3);
+
+/// How long when the model must not live on.
+const HASTY_WITHDRAWAL: Duration = Duration::from_millis(250);
 
 /// Runs the copy whose folder this is, until `stop` is cancelled.
 ///
@@ -180,7 +185,7 @@ impl Runner {
                     return self.stop.cancelled().await;
                 }
                 Outcome::NotFetched(why) => Fault::from(why),
-                Outcome::Failed(fault) => fault,
+                Outcome::Failed(fault) | Outcome::Exceeded(fault) => fault,
             };
             let retry = restarts.failed(Instant::now(), self.status.attempt(), &mut rand::rng());
             warn!(reason = %fault.why, phase = %retry.phase, retry_ms = retry.delay.as_millis(), "the copy has failed and will be started again");
@@ -227,19 +232,40 @@ impl Runner {
         };
         self.status.runs(model.pid);
         info!(pid = model.pid, "the script runs");
-        let outcome = self.follow(&mut model, &mut changes).await;
-        // Withdraw first: clients must stop choosing this copy while it can still answer.
-        if matches!(outcome, Outcome::Stopped) {
-            self.status.enter(Phase::Draining, None);
-            if self.withdraw(WITHDRAWAL).await {
-                tokio::time::sleep(self.spec.settings.drain).await;
-            }
+        let mut watchdog = Watchdog::new(model.warden_pid, self.spec.memory_mb);
+        let outcome = tokio::select! {
+            outcome = self.follow(&mut model, &mut changes) => outcome,
+            fault = watchdog.exceeded() => Outcome::Exceeded(fault),
+        };
+        self.end(model, &outcome).await;
+        if let Outcome::Failed(fault) = outcome {
+            Outcome::Failed(watchdog.explain(fault))
         } else {
-            self.withdraw(WITHDRAWAL).await;
+            outcome
         }
-        let ending = model.stop(self.spec.settings.stop_grace).await;
+    }
+
+    /// Ends what is left of a model.
+    async fn end(&mut self, model: Model, outcome: &Outcome) {
+        // Withdraw first: clients must stop choosing this copy while it can still answer.
+        let ending = match outcome {
+            Outcome::Exceeded(_) => {
+                self.withdraw(HASTY_WITHDRAWAL).await;
+                model.kill().await
+            }
+            Outcome::Stopped => {
+                self.status.enter(Phase::Draining, None);
+                if self.withdraw(WITHDRAWAL).await {
+                    tokio::time::sleep(self.spec.settings.drain).await;
+                }
+                model.stop(self.spec.settings.stop_grace).await
+            }
+            Outcome::NotFetched(_) | Outcome::Failed(_) | Outcome::Hopeless(_) => {
+                self.withdraw(WITHDRAWAL).await;
+                model.stop(self.spec.settings.stop_grace).await
+            }
+        };
         debug!(%ending, "nothing of the model is left");
-        outcome
     }
 
     /// Follows a started model until it ends or must be ended.

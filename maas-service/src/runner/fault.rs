@@ -12,6 +12,8 @@ pub(super) enum Outcome {
     NotFetched(String),
     /// It failed, and may do better another time.
     Failed(Fault),
+    /// It took more than it may, and must not live a moment longer.
+    Exceeded(Fault),
     /// It failed, and will fail every time.
     Hopeless(String),
 }

@@ -10,4 +10,5 @@ mod healing;
 mod life;
 mod model_faults;
 mod queue_items;
+mod resources;
 mod world;
