@@ -6,6 +6,7 @@
 //!   lock           locked by the runner for as long as it lives, so that its death needs no witness
 //!   runner.json    which process the runner is
 //!   stopping       there when the runner has been told to end
+//!   fetching/      the bundle, while it is not complete
 //!   work/          the bundle; the script runs here
 //!   logs/          stdout and stderr of the model, rotated, and runner.log
 //! ```
@@ -69,10 +70,33 @@ pub struct RunnerSettings {
     pub start_timeout: Duration,
     /// How long a withdrawn model goes on answering those who have not heard of it yet.
     pub drain: Duration,
+    /// How long a withdrawn model may take for the calls it is still answering.
+    #[serde(default = "default_drain_limit")]
+    pub drain_limit: Duration,
     /// How long the model may take to end after SIGTERM, before SIGKILL.
     pub stop_grace: Duration,
     /// How often a serving model is asked whether it still answers.
     pub health_interval: Duration,
+    /// How long to wait before a model that failed is started again for the first time.
+    #[serde(default = "default_restart_delay")]
+    pub restart_delay: Duration,
+}
+
+/// What holds for copies launched before there was such a setting.
+fn default_drain_limit() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_restart_delay() -> Duration {
+    Duration::from_millis(500)
+}
+
+impl RunnerSettings {
+    /// How long a runner that was told to end may take for its model.
+    #[must_use]
+    pub fn stop_limit(&self) -> Duration {
+        self.drain.max(self.drain_limit) + self.stop_grace
+    }
 }
 
 /// The folder of one copy.
@@ -220,6 +244,12 @@ impl InstanceFolder {
         self.path.join("work")
     }
 
+    /// Where the bundle is put together before it becomes the folder the script runs in.
+    #[must_use]
+    pub fn unfinished_work(&self) -> PathBuf {
+        self.path.join("fetching")
+    }
+
     /// Where logs are written.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
@@ -309,10 +339,28 @@ pub(crate) mod tests {
                 environment: BTreeMap::new(),
                 start_timeout: Duration::from_secs(60),
                 drain: Duration::ZERO,
+                drain_limit: Duration::from_secs(10),
                 stop_grace: Duration::from_secs(5),
                 health_interval: Duration::from_secs(10),
+                restart_delay: Duration::from_millis(500),
             },
         }
+    }
+
+    #[test]
+    fn a_launch_file_of_an_earlier_release_is_read() {
+        let spec = spec("i1", "dga", "1.0");
+        let mut json = serde_json::to_value(&spec).expect("JSON");
+        for later in ["drain_limit", "restart_delay", "generation"] {
+            assert!(
+                json.as_object_mut()
+                    .expect("an object")
+                    .remove(later)
+                    .is_some()
+            );
+        }
+        let read: LaunchSpec = serde_json::from_value(json).expect("read");
+        assert_eq!(read.settings, spec.settings);
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl LocalLauncher {
 
     /// How long a runner that was told to end may take.
     fn patience(&self) -> Duration {
-        self.settings.copies.drain + self.settings.copies.stop_grace + Duration::from_secs(15)
+        self.settings.copies.stop_limit() + Duration::from_secs(15)
     }
 
     /// Waits for the end of a runner that another daemon started.

@@ -70,9 +70,18 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value_t = 500)]
     drain: u64,
 
+    /// How long a withdrawn copy may take at most for the calls it is still answering, in seconds
+    #[arg(long = "drain_limit", value_name = "SECONDS", default_value_t = 10)]
+    drain_limit: u64,
+
     /// How long a model may take to end when told to, before it is killed, in seconds
     #[arg(long = "stop_grace", value_name = "SECONDS", default_value_t = 10)]
     stop_grace: u64,
+
+    /// How long to wait before a model that failed is started again for the first time, in milliseconds; each further time it
+    /// is twice as long, up to a minute
+    #[arg(long = "restart_delay", value_name = "MS", default_value_t = 500)]
+    restart_delay: u64,
 
     /// How often a serving model is asked whether it still answers, in milliseconds; after three times without an answer it
     /// is withdrawn and started again
@@ -239,8 +248,10 @@ impl Options {
                     environment,
                     start_timeout: Duration::from_secs(self.start_timeout),
                     drain: Duration::from_millis(self.drain),
+                    drain_limit: Duration::from_secs(self.drain_limit),
                     stop_grace: Duration::from_secs(self.stop_grace),
                     health_interval: Duration::from_millis(self.health_interval.max(1)),
+                    restart_delay: Duration::from_millis(self.restart_delay.max(1)),
                 },
             },
             machine: Room {

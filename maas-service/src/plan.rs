@@ -514,9 +514,12 @@ mod tests {
 
     /// Carries out a plan as the world does in the end: the stopped are gone, the running serve.
     fn carry_out(observed: &[Copy], actions: Vec<Action>, launched: &mut usize) -> Vec<Copy> {
-        let in_the_end = |copy: &Copy| match copy.life {
-            Life::Running(_) => Life::Running(Some(Phase::Serving)),
-            other => other,
+        let in_the_end = |copy: &Copy| {
+            if matches!(copy.life, Life::Running(_)) {
+                Life::Running(Some(Phase::Serving))
+            } else {
+                copy.life
+            }
         };
         let mut copies: Vec<Copy> = observed
             .iter()

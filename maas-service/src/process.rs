@@ -117,6 +117,52 @@ pub fn descendants(ancestor: u32) -> Vec<ProcessIdentity> {
     found
 }
 
+/// The ids of the processes below `ancestor`, at most about `limit` of them. Cheaper than [`descendants`], for its cost is
+/// theirs alone and not that of the whole machine; but one whose sibling ends at this moment may be missing.
+#[must_use]
+pub fn below(ancestor: u32, limit: usize) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut parents = vec![ancestor];
+    while let Some(parent) = parents.pop()
+        && found.len() < limit
+    {
+        match children(parent) {
+            Some(children) => {
+                found.extend(&children);
+                parents.extend(children);
+            }
+            // Some kernels are built without these lists.
+            None if ProcessIdentity::of(parent).is_some() => {
+                let all = descendants(ancestor);
+                return all.into_iter().map(|p| p.pid).take(limit).collect();
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// The children of a process, each of which belongs to one of its threads; `None` when the kernel has no lists of them, or
+/// the process is gone.
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    let mut listed = false;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .ok()?
+        .flatten()
+    {
+        let Ok(list) = std::fs::read_to_string(thread.path().join("children")) else {
+            continue;
+        };
+        listed = true;
+        children.extend(
+            list.split_ascii_whitespace()
+                .filter_map(|child| child.parse::<u32>().ok()),
+        );
+    }
+    listed.then_some(children)
+}
+
 /// All processes that were started with this in their environment.
 #[must_use]
 pub fn with_environment(name: &str, value: &str) -> Vec<ProcessIdentity> {
@@ -151,6 +197,45 @@ fn read_stat(pid: u32) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_below_a_process_is_found_by_its_lists_of_children_as_by_all_of_proc() {
+        // A child, and a grandchild that it waits for.
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "cat; true"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let both = || {
+            let mut listed = below(std::process::id(), 1000);
+            let mut scanned: Vec<u32> = descendants(std::process::id())
+                .iter()
+                .map(|p| p.pid)
+                .collect();
+            listed.sort_unstable();
+            scanned.sort_unstable();
+            (listed, scanned)
+        };
+        let ours = |pids: &[u32]| {
+            let own = below(child.id(), 10);
+            pids.contains(&child.id()) && own.len() == 1 && pids.contains(&own[0])
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let (listed, scanned) = both();
+            if ours(&listed) && ours(&scanned) {
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{listed:?}, {scanned:?}"
+            );
+            std::thread::yield_now();
+        }
+        assert_eq!(below(std::process::id(), 1).len(), 1);
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+    }
 
     #[test]
     fn a_process_is_known_by_id_and_start() {

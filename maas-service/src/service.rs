@@ -149,13 +149,8 @@ impl Service {
         match self.config.on_stop {
             OnStop::StopModels => {
                 info!("stopping all copies");
-                let copies = &self.config.launch.copies;
-                self.reconciler
-                    .stop_all(
-                        &mut self.ends,
-                        copies.drain + copies.stop_grace + Duration::from_secs(20),
-                    )
-                    .await;
+                let limit = self.config.launch.copies.stop_limit() + Duration::from_secs(20);
+                self.reconciler.stop_all(&mut self.ends, limit).await;
             }
             OnStop::LeaveModels => {
                 info!("the service stops; copies run on and the next service adopts them")

@@ -19,6 +19,8 @@ pub(super) struct Model {
     reports: Lines<BufReader<ChildStdout>>,
     /// The script's process id.
     pub pid: u32,
+    /// The process id of its warden, below which all of the model is.
+    pub warden_pid: u32,
     end: Option<Ending>,
 }
 
@@ -89,6 +91,7 @@ impl Model {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("the model's warden can't be started: {error}"))?;
+        let warden_pid = warden.id().expect("it has not been waited for");
         let orders = warden.stdin.take().expect("it was asked for");
         let mut reports = BufReader::new(warden.stdout.take().expect("it was asked for")).lines();
         let first = reports.next_line().await.ok().flatten();
@@ -98,6 +101,7 @@ impl Model {
                 orders,
                 reports,
                 pid,
+                warden_pid,
                 end: None,
             }),
             Some(Report::Refused { why }) => Err(format!(
@@ -139,6 +143,11 @@ impl Model {
         if let Ok(ending) = tokio::time::timeout(grace, self.ended()).await {
             return ending;
         }
+        self.kill().await
+    }
+
+    /// Ends the model at once.
+    pub(super) async fn kill(mut self) -> Ending {
         self.order(warden::KILL).await;
         self.ended().await
     }
@@ -165,5 +174,7 @@ fn end_orphans() {
         if wait(WaitOptions::empty()).is_err() {
             return;
         }
+        // Of many, all that are gone by now: each look at what is left goes over every process there is.
+        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
     }
 }

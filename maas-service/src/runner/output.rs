@@ -5,8 +5,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::untrusted;
 
@@ -16,11 +17,16 @@ const FILE_BYTES: u64 = 2 * 1024 * 1024;
 /// How many older files are kept of a stream.
 const OLDER_FILES: usize = 3;
 
+/// How long to wait before a file that could not be opened is tried again.
+const REOPEN: Duration = Duration::from_secs(1);
+
 /// One stream's files.
 pub(super) struct RotatedFile {
     path: PathBuf,
+    /// None while it can't be opened, say on a full disk.
     file: Option<File>,
     written: u64,
+    opened: Instant,
 }
 
 impl RotatedFile {
@@ -36,18 +42,21 @@ impl RotatedFile {
             path,
             file,
             written,
+            opened: Instant::now(),
         }
     }
 
     fn write(&mut self, bytes: &[u8]) {
         if self.written >= FILE_BYTES {
             self.rotate();
+        } else if self.file.is_none() && self.opened.elapsed() > REOPEN {
+            *self = Self::new(std::mem::take(&mut self.path));
         }
         if let Some(file) = &mut self.file {
-            // A full disk must not stop the model; what can't be written is lost.
-            if file.write_all(bytes).is_ok() {
-                self.written += bytes.len() as u64;
-            }
+            // A full disk must not stop the model; what can't be written is lost. A part of it may have been written all
+            // the same, and counts too.
+            let _lost = file.write_all(bytes);
+            self.written += bytes.len() as u64;
         }
     }
 
@@ -66,6 +75,7 @@ impl RotatedFile {
             OpenOptions::new().create(true).write(true).truncate(true),
         );
         self.written = 0;
+        self.opened = Instant::now();
     }
 
     /// Drains `stream` until it ends.
@@ -90,15 +100,44 @@ fn open(path: &Path, how: &mut OpenOptions) -> Option<File> {
         .ok()
 }
 
+/// How far a file has been written, to tell what comes later from what was there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    inode: u64,
+    length: u64,
+}
+
+impl Mark {
+    /// The end of `path` as it is now.
+    pub(super) fn at_end_of(path: &Path) -> Self {
+        let mark = |file: fs::Metadata| Self {
+            inode: file.ino(),
+            length: file.len(),
+        };
+        fs::symlink_metadata(path).map(mark).unwrap_or_default()
+    }
+}
+
 /// The last lines of a file, at most `lines` and each cut to a readable length.
 #[must_use]
 pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
+    last_lines_behind(Mark::default(), path, lines)
+}
+
+/// The last lines of a file that were written after `mark` was made.
+pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<String> {
     const READ: u64 = 8 * 1024;
     const LINE: usize = 300;
     let read = || -> io::Result<Vec<u8>> {
         let mut file = untrusted::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(READ)))?;
+        let now = file.metadata()?;
+        // A file that was begun since, by rotation, is new from its first byte.
+        let old = if now.ino() == mark.inode {
+            mark.length
+        } else {
+            0
+        };
+        file.seek(SeekFrom::Start(now.len().saturating_sub(READ).max(old)))?;
         let mut bytes = Vec::new();
         file.take(READ).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -136,6 +175,45 @@ mod tests {
             sizes.iter().all(|&size| size <= FILE_BYTES + 64 * 1024),
             "{sizes:?}"
         );
+    }
+
+    #[test]
+    fn a_full_disk_neither_stops_the_model_nor_the_log_for_good() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stdout");
+        let full = RotatedFile {
+            file: Some(File::create("/dev/full").expect("every Linux has it")),
+            ..RotatedFile::new(path.clone())
+        };
+        let mut drained = io::repeat(b'x').take(3 * FILE_BYTES);
+        full.drain(&mut drained);
+        assert_eq!(drained.limit(), 0, "all of it was taken");
+
+        // What stands in the way of the file is gone after a while.
+        fs::remove_file(&path).expect("rotated");
+        fs::create_dir(&path).expect("in its place");
+        let mut log = RotatedFile::new(path.clone());
+        log.write(b"lost");
+        fs::remove_dir(&path).expect("empty");
+        log.opened -= REOPEN;
+        log.write(b"kept");
+        assert_eq!(fs::read(&path).expect("there again"), b"kept");
+    }
+
+    #[test]
+    fn what_was_printed_before_a_mark_is_left_out() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stderr");
+        let before = Mark::at_end_of(&path);
+        fs::write(&path, "first\n").expect("written");
+        let between = Mark::at_end_of(&path);
+        assert_eq!(last_lines_behind(before, &path, 5), ["first"]);
+        assert!(last_lines_behind(between, &path, 5).is_empty());
+        fs::write(&path, "first\nsecond\n").expect("written");
+        assert_eq!(last_lines_behind(between, &path, 5), ["second"]);
+        fs::rename(&path, folder.path().join("stderr.1")).expect("rotated");
+        fs::write(&path, "third\n").expect("written");
+        assert_eq!(last_lines_behind(between, &path, 5), ["third"]);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! of a pipe to the runner; when the runner dies, however it dies, the pipe ends, and the warden takes the model with it.
 //! When the warden itself is killed, the runner (the next subreaper up) inherits the model and ends it.
 //!
+//! The script starts with limits: no core files, a bounded number of open files, and a mark by which the kernel takes it
+//! before us when the machine runs out of memory.
+//!
 //! The warden speaks with the runner in lines. It is told `term` or `kill` on its standard input, and says on its standard
 //! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
 //! gone, the warden ends.
@@ -12,12 +15,15 @@
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, set_child_subreaper,
+    setrlimit, wait,
+};
 
 use super::output::RotatedFile;
 use crate::process::descendants;
@@ -31,6 +37,13 @@ pub const KILL: &str = "kill";
 
 /// How long what a model printed last may take to reach its files.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How many files each process of a model may have open, where the machine allows that many.
+const MAX_OPEN_FILES: u64 = 16 * 1024;
+
+/// Where the kernel is told in which order to take processes when memory runs out, and how much sooner models come.
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+const SOONER: i32 = 500;
 
 /// Set once nothing of the model may live on.
 static KILLING: AtomicBool = AtomicBool::new(false);
@@ -108,7 +121,8 @@ pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let mut child = match command.spawn() {
+    limit();
+    let mut child = match spawn_as_first_to_go(&mut command) {
         Ok(child) => child,
         Err(error) => {
             Report::Refused {
@@ -139,6 +153,39 @@ pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
     {}
     drop(child);
     Ok(())
+}
+
+/// Limits this process, and so all that it starts. What can't be limited further is limited enough already.
+fn limit() {
+    let nothing = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _cores = setrlimit(Resource::Core, nothing);
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    let files = Some(allowed.map_or(MAX_OPEN_FILES, |allowed| allowed.min(MAX_OPEN_FILES)));
+    let files = Rlimit {
+        current: files,
+        maximum: files,
+    };
+    let _files = setrlimit(Resource::Nofile, files);
+}
+
+/// Starts the script with the mark by which the kernel takes it before its warden and everybody else of ours. The mark is
+/// inherited, so it is ours for the moment of the start, and no process of the model is ever without it.
+fn spawn_as_first_to_go(command: &mut Command) -> io::Result<Child> {
+    let own = std::fs::read_to_string(OOM_SCORE_ADJ);
+    let own = own.ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if let Some(own) = own {
+        let theirs = (own + SOONER).min(1000);
+        let _a_kernel_that_refuses_judges_by_size =
+            std::fs::write(OOM_SCORE_ADJ, theirs.to_string());
+    }
+    let child = command.spawn();
+    if let Some(own) = own {
+        let _then_we_go_first_too = std::fs::write(OOM_SCORE_ADJ, own.to_string());
+    }
+    child
 }
 
 fn drain(stream: impl Read + Send + 'static, file: RotatedFile, done: mpsc::Sender<()>) {
@@ -183,8 +230,15 @@ fn reap(script_pid: u32) -> io::Result<()> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => {
-                if u32::try_from(pid.as_raw_pid()) == Ok(script_pid) {
-                    report_end(status);
+                let note = |pid: Pid, status: WaitStatus| {
+                    if u32::try_from(pid.as_raw_pid()) == Ok(script_pid) {
+                        report_end(status);
+                    }
+                };
+                note(pid, status);
+                // Of many, all that are gone by now: each look at what is left goes over every process there is.
+                while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+                    note(pid, status);
                 }
                 // What a dead process leaves behind has become our child just now.
                 if KILLING.load(Ordering::SeqCst) {

@@ -90,6 +90,8 @@ fn help_alone_works_and_names_every_option() {
             "view_acls",
             "modify_acls",
             "node_label_expression",
+            "drain_limit",
+            "restart_delay",
         ] {
             assert!(
                 text.contains(&format!("--{option}")),

@@ -7,12 +7,12 @@ use test_support::{Daemon, ModelFolder, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     assert!(send_signal("KILL", &[pid]), "process {pid} is not there");
 }
 
 /// Waits until the model's only copy is another one than `before`, by its model's process id.
-async fn replaced(world: &World, name: &str, before: u32) {
+pub(crate) async fn replaced(world: &World, name: &str, before: u32) {
     let other = async || {
         let statuses = world.statuses(name).await;
         let [only] = statuses.as_slice() else {
@@ -23,7 +23,7 @@ async fn replaced(world: &World, name: &str, before: u32) {
     eventually(LIMIT, "the copy to serve again", other).await;
 }
 
-async fn pid_of(world: &World, name: &str) -> u32 {
+pub(crate) async fn pid_of(world: &World, name: &str) -> u32 {
     world.serving(name, 1).await;
     world.statuses(name).await[0].pid.unwrap()
 }
@@ -62,6 +62,8 @@ async fn a_model_that_dies_is_withdrawn_and_started_again_by_its_runner() {
     replaced(&world, "dga", pid).await;
     let status = world.statuses("dga").await.remove(0);
     assert_eq!((status.restarts, status.reason), (1, None));
+    let failure = status.last_failure.expect("kept while it serves again");
+    assert_eq!((failure.exit_code, failure.signal), (None, Some(9)));
     assert!(
         runners
             .iter()

@@ -6,7 +6,9 @@
 )]
 
 mod command_line;
+mod healing;
 mod life;
 mod model_faults;
 mod queue_items;
+mod resources;
 mod world;

@@ -50,8 +50,18 @@ impl World {
 
     /// Asks for copies of the model in `folder`, and gives the answer.
     pub(crate) async fn add(&self, name: &str, copies: u32, folder: &Path) -> RequestResult {
+        self.add_with_memory(name, copies, folder, 64).await
+    }
+
+    pub(crate) async fn add_with_memory(
+        &self,
+        name: &str,
+        copies: u32,
+        folder: &Path,
+        memory_mb: u32,
+    ) -> RequestResult {
         let item = format!(
-            r#"{{"name":"{name}","version":"1.0","numInstances":{copies},"memory":64,"action":"ADD","path":"{}"}}"#,
+            r#"{{"name":"{name}","version":"1.0","numInstances":{copies},"memory":{memory_mb},"action":"ADD","path":"{}"}}"#,
             folder.display()
         );
         self.answer(&self.offer(&item).await).await

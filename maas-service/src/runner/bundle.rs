@@ -1,0 +1,66 @@
+//! The bundle of a copy: brought from the model store once, and kept for every start.
+//!
+//! It is fetched under another name and renamed when it is complete and checked, so that the work folder is never a part
+//! of a bundle, whenever we are killed.
+
+use std::path::PathBuf;
+
+use model_store::{Digest, Limits, Location, Store};
+use tracing::info;
+
+use super::fault::Outcome;
+use crate::instance_folder::InstanceFolder;
+
+/// A bundle in the work folder.
+#[derive(Clone, Debug)]
+pub(super) struct Bundle {
+    /// The start script.
+    pub(super) script: PathBuf,
+}
+
+impl Bundle {
+    /// Brings the bundle at `path` into the work folder.
+    ///
+    /// # Errors
+    /// With what becomes of the attempt.
+    ///
+    /// # Cancel safety
+    /// What is left of a fetch that is dropped is taken away by the next one.
+    pub(super) async fn fetch(path: &str, folder: &InstanceFolder) -> Result<Self, Outcome> {
+        let failed = |error: &dyn std::error::Error| Outcome::NotFetched(chain(error));
+        let location = Location::parse(path).map_err(|e| Outcome::Hopeless(chain(&e)))?;
+        let digest = location.file_name().parse::<Digest>().ok();
+        let store = Store::open(&location).map_err(|e| failed(&e))?;
+        let (work, unfinished) = (folder.work(), folder.unfinished_work());
+        for stale in [&work, &unfinished] {
+            if stale.exists() {
+                std::fs::remove_dir_all(stale).map_err(|e| failed(&e))?;
+            }
+        }
+        let fetched = store
+            .fetch(&location, digest.as_ref(), &unfinished, &Limits::default())
+            .await
+            .map_err(|e| failed(&e))?;
+        info!(bytes = fetched.bytes, digest = %fetched.digest, "the bundle is here");
+        let script = fetched
+            .script
+            .strip_prefix(&unfinished)
+            .expect("it lies in the folder it was fetched into");
+        std::fs::rename(&unfinished, &work).map_err(|e| failed(&e))?;
+        Ok(Self {
+            script: work.join(script),
+        })
+    }
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! Where a copy answers: found out from `endpoint.dat`, asked, and followed when the model moves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use maas_client::endpoint_url::EndpointUrl;
+use maas_client::wire::endpoint_dat::EndpointDat;
+use maas_client::wire::state::Phase;
+use tracing::warn;
+
+use super::endpoint::{self, FolderWatch, Found};
+use super::fault::Outcome;
+use super::probe;
+use super::status::Status;
+
+/// The longest pause between two questions to a model that does not answer yet.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a serving model's `endpoint.dat` is looked at, however often the model writes into its folder.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where a copy answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The URL by which other hosts reach it.
+    pub(super) url: EndpointUrl,
+    /// What `endpoint.dat` said.
+    pub(super) written: EndpointDat,
+}
+
+/// What is needed to find out where a copy answers.
+pub(super) struct Search {
+    /// The folder the script runs in.
+    pub(super) work: PathBuf,
+    /// The name of this host in published URLs.
+    pub(super) hostname: String,
+}
+
+impl Search {
+    /// Waits for `endpoint.dat`, and asks the URL until it answers. Keeps `progress` telling what is being waited for.
+    ///
+    /// # Errors
+    /// With what becomes of the attempt, when the file will never do.
+    pub(super) async fn find(
+        &self,
+        changes: &mut FolderWatch,
+        status: &mut Status,
+        progress: &mut String,
+    ) -> Result<Place, Outcome> {
+        let mut pause = Duration::from_millis(5);
+        let mut place: Option<Place> = None;
+        loop {
+            let written = self.await_endpoint(changes, status, progress).await?;
+            // It may have been written anew since it was last looked at.
+            let asked = match place.take() {
+                Some(place) if place.written == written => place,
+                _ => {
+                    status.enter(Phase::Probing, None);
+                    pause = Duration::from_millis(5);
+                    self.place(written)
+                        .await
+                        .map_err(|why| Outcome::Failed(why.into()))?
+                }
+            };
+            match self.ask(&asked).await {
+                Ok(()) => return Ok(asked),
+                Err(why) if *progress != why => {
+                    // What passes within moments is not worth telling everybody.
+                    if pause >= LONGEST_PAUSE {
+                        status.enter(Phase::Probing, Some(why.clone()));
+                    }
+                    *progress = why;
+                }
+                Err(_) => {}
+            }
+            place = Some(asked);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn await_endpoint(
+        &self,
+        changes: &mut FolderWatch,
+        status: &mut Status,
+        progress: &mut String,
+    ) -> Result<EndpointDat, Outcome> {
+        loop {
+            match endpoint::read(&self.work) {
+                Found::Endpoint(endpoint) => return Ok(endpoint),
+                Found::Never(why) => return Err(Outcome::Failed(why.into())),
+                Found::NotYet(why) if *progress != why => {
+                    status.enter(Phase::Starting, Some(why.clone()));
+                    *progress = why;
+                }
+                Found::NotYet(_) | Found::Nothing => {}
+            }
+            changes.changed().await;
+        }
+    }
+
+    async fn place(&self, written: EndpointDat) -> Result<Place, String> {
+        let url = endpoint::public_url(&written.url, &self.hostname).await?;
+        Ok(Place { url, written })
+    }
+
+    /// Asks once whether the model answers there.
+    async fn ask(&self, place: &Place) -> Result<(), String> {
+        let Err(why) = probe::ask(place.url.url()).await else {
+            return Ok(());
+        };
+        match EndpointUrl::parse(&place.written.url) {
+            // The usual mistake: other hosts can't reach what listens on the loopback address only.
+            Ok(written)
+                if written.host() != place.url.host()
+                    && probe::ask(written.url()).await.is_ok() =>
+            {
+                Err(format!(
+                    "{why}, though {written} answers; the server must listen on 0.0.0.0 or on $MAAS_HOST"
+                ))
+            }
+            _ => Err(why),
+        }
+    }
+
+    /// Waits until the model has written another endpoint, and it answers there. What is wrong with one is told in the
+    /// log, and where the model answered before stays its place.
+    pub(super) async fn moved(&self, changes: &mut FolderWatch, current: &Place) -> Place {
+        let mut told = String::new();
+        loop {
+            changes.changed().await;
+            let trouble = match endpoint::read(&self.work) {
+                Found::Endpoint(written) if written == current.written => String::new(),
+                Found::Nothing => String::new(),
+                Found::Never(why) | Found::NotYet(why) => why,
+                Found::Endpoint(written) => match self.place(written).await {
+                    Err(why) => why,
+                    Ok(place) => match self.ask(&place).await {
+                        Ok(()) => return place,
+                        Err(why) => why,
+                    },
+                },
+            };
+            if !trouble.is_empty() && trouble != told {
+                warn!(reason = %trouble, "endpoint.dat was written anew and can't be used; the copy stays where it is");
+            }
+            told = trouble;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What copies may take of the machine: memory, processes, files, the disk. Who takes more is ended and named; the others
+//! don't notice.
+
+use std::fs;
+use std::path::PathBuf;
+
+use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
+use test_support::{ModelFolder, eventually};
+
+use crate::world::{LIMIT, World};
+
+/// The file `name` in the folder in which the only copy's script runs.
+fn work_file(world: &World, name: &str) -> PathBuf {
+    world.daemon.folders()[0].join("work").join(name)
+}
+
+async fn status(world: &World, name: &str) -> InstanceStatus {
+    world.statuses(name).await.pop().unwrap()
+}
+
+/// F31: the limit is that of all processes together, whichever of them takes the memory.
+#[tokio::test]
+async fn a_copy_that_uses_more_memory_than_it_may_is_killed_and_says_so() {
+    let world = World::start(&[]).await;
+    let greedy = ModelFolder::with_script(
+        r#""$python" -S -E serve.py & while [ ! -e eat ]; do sleep 0.05; done; rm eat
+        setsid "$python" -S -E -c 'import time; food = b"x" * (200 << 20); time.sleep(1000)' & wait"#,
+    );
+    world.add("greedy", 1, greedy.path()).await;
+    world.serving("greedy", 1).await;
+    fs::write(work_file(&world, "eat"), "").unwrap();
+    let failed = async || {
+        let status = status(&world, "greedy").await;
+        (status.restarts == 1).then_some(status)?.last_failure
+    };
+    let failure = eventually(LIMIT, "the copy to be ended", failed).await;
+    let memory = failure.out_of_memory.unwrap();
+    assert_eq!(memory.limit_mb, 64);
+    assert!((100..=300).contains(&memory.used_mb), "{memory:?}");
+    let why = format!("it used {} MB of the 64 MB of memory", memory.used_mb);
+    assert!(failure.why.contains(&why), "{}", failure.why);
+    // It heals, and what happened is still told.
+    world.serving("greedy", 1).await;
+    let kept = status(&world, "greedy").await.last_failure;
+    assert_eq!(kept.unwrap().out_of_memory, Some(memory));
+    assert_eq!(world.daemon.pids_of("food").len(), 0, "nothing is left");
+}
+
+#[tokio::test]
+async fn what_forked_workers_share_is_counted_once() {
+    let world = World::start(&[]).await;
+    // Six workers that all see 40 MB: 240 MB and more of resident memory, and 40 MB of the machine's.
+    let sharing = ModelFolder::with_script(
+        r#"cat > workers.py <<'END'
+import gc, os, time
+weights = b"x" * (40 << 20)
+gc.freeze()
+for worker in range(5):
+    if os.fork() == 0:
+        time.sleep(1000)
+exec(open("serve.py").read())
+END
+        exec "$python" -S -E workers.py"#,
+    );
+    world.add("sharing", 1, sharing.path()).await;
+    world.serving("sharing", 1).await;
+    // Long enough for the watchdog to have looked several times.
+    let watched = async || {
+        let status = status(&world, "sharing").await;
+        (status.phase == Phase::Serving && now_ms() - status.since_ms > 2000).then_some(status)
+    };
+    let status = eventually(LIMIT, "it to be watched for a while", watched).await;
+    let resident: u64 = world
+        .daemon
+        .pids_of("workers.py")
+        .iter()
+        .map(|pid| resident_mb(*pid))
+        .sum();
+    assert!(resident > 200, "{resident} MB");
+    assert_eq!((status.restarts, status.last_failure), (0, None));
+}
+
+fn resident_mb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    let kb: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kb / 1024
+}
+
+/// F32: processes.
+#[tokio::test]
+async fn a_copy_that_starts_processes_without_end_is_killed_with_all_of_them() {
+    let world = World::start(&[]).await;
+    // It ends by itself, should nobody stop it.
+    let bomb = ModelFolder::with_script(
+        "n=0; while [ $n -lt 3000 ]; do sleep 1000 & n=$((n + 1)); done; wait",
+    );
+    world.add_with_memory("bomb", 1, bomb.path(), 2000).await;
+    let good = ModelFolder::answering();
+    world.add("good", 1, good.path()).await;
+    world.serving("good", 1).await;
+    let status = world
+        .explained("bomb", Phase::Backoff, "more than the 1024 processes")
+        .await;
+    assert_eq!(status.last_failure.unwrap().out_of_memory, None);
+    world.remove("bomb", 1).await;
+    world.remove("good", 1).await;
+    world.nothing_is_left().await;
+}
+
+/// F31, F32: what the script and all its children inherit.
+#[tokio::test]
+async fn a_script_starts_without_core_files_with_bounded_files_and_as_first_to_go_when_memory_ends()
+{
+    let world = World::start(&[]).await;
+    let curious = ModelFolder::with_script(
+        r#"{ ulimit -c; ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj; cat /proc/$PPID/oom_score_adj; } > limits
+        exec "$python" -S -E serve.py"#,
+    );
+    world.add("curious", 1, curious.path()).await;
+    world.serving("curious", 1).await;
+    let limits = fs::read_to_string(work_file(&world, "limits")).unwrap();
+    let limits: Vec<i64> = limits.lines().map(|l| l.parse().unwrap()).collect();
+    let [cores, files, most_files, own_score, warden_score] = limits[..] else {
+        panic!("{limits:?}");
+    };
+    assert_eq!(cores, 0);
+    assert!((256..=16384).contains(&files) && most_files == files);
+    assert_eq!(own_score, (warden_score + 500).min(1000));
+}
+
+/// F32: output. 200 MB as fast as the model can, while it serves.
+#[tokio::test]
+async fn a_flood_of_output_neither_blocks_the_model_nor_fills_the_disk_nor_hides_the_last_lines() {
+    let world = World::start(&[]).await;
+    let flood = ModelFolder::with_script(
+        r#""$python" -S -E serve.py & while [ ! -e flood ]; do sleep 0.05; done
+        head -c 100000000 /dev/zero | tr '\0' 'x'; head -c 100000000 /dev/zero | tr '\0' 'y' >&2
+        printf '\nthe last line\n' >&2; touch flooded; while [ ! -e end ]; do sleep 0.05; done; kill $!; exit 9"#,
+    );
+    world.add("flood", 1, flood.path()).await;
+    world.serving("flood", 1).await;
+    fs::write(work_file(&world, "flood"), "").unwrap();
+    let flooded = async || work_file(&world, "flooded").exists();
+    eventually(LIMIT, "all of it to be printed", flooded).await;
+    assert_eq!(world.apply("flood", &[]).await["path"], "/apply");
+    let logs = world.daemon.folders()[0].join("logs");
+    let bytes: u64 = fs::read_dir(logs)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!((4_000_000..20_000_000).contains(&bytes), "{bytes} bytes");
+    fs::write(work_file(&world, "end"), "").unwrap();
+    let status = world
+        .explained("flood", Phase::Backoff, "exit code 9")
+        .await;
+    let last = status.last_failure.unwrap().last_output;
+    assert_eq!(last.last().unwrap(), "the last line");
+    assert!(last.iter().all(|line| line.len() < 1000), "cut to be read");
+}
