@@ -31,6 +31,17 @@ impl Lead {
         }
     }
 
+    /// The lead of the epoch that is the znode's version, as a simulation hands it out.
+    #[cfg(test)]
+    pub(crate) fn of_epoch(epoch: ZnodePath, epoch_version: i32) -> Self {
+        Self {
+            candidate: epoch.clone(),
+            epoch,
+            epoch_version,
+            generation: 0,
+        }
+    }
+
     /// Waits until the lead is lost.
     pub async fn lost(&self, session: &Session) {
         let mut health = session.health();

@@ -35,3 +35,6 @@ pub mod crash;
 pub mod signals;
 
 pub mod logging;
+
+#[cfg(test)]
+mod simulation;

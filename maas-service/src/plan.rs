@@ -156,6 +156,11 @@ pub fn plan(
         for started in 0..missing {
             if let Some(shortage) = shortage(wanted, room, now) {
                 pending.insert(model.clone(), (missing - started, shortage));
+                if let (Shortage::Memory { .. } | Shortage::Vcores, Some(running)) =
+                    (shortage, models.get(model))
+                {
+                    actions.extend(running.make_way(wanted));
+                }
                 break;
             }
             room = room.less(wanted.memory_mb);
@@ -218,6 +223,22 @@ impl Running<'_> {
             .iter()
             .map(|(copy, _)| Action::Stop(copy.instance.clone()))
             .collect()
+    }
+
+    /// Where there is no room for one more, an outdated copy ends before its successor comes, but never the last that serves.
+    fn make_way(&self, wanted: &Wanted) -> Option<Action> {
+        let all_there = count(self.copies.len()) >= wanted.copies;
+        let others_serve = self
+            .copies
+            .iter()
+            .all(|(_, phase)| phase.is_some_and(Phase::is_serving));
+        let outdated = self
+            .copies
+            .iter()
+            .rfind(|(copy, _)| copy.generation < wanted.restarted);
+        outdated
+            .filter(|_| all_there && others_serve && self.copies.len() > 1)
+            .map(|(copy, _)| Action::Stop(copy.instance.clone()))
     }
 
     /// How many more must be started, once those given up are told to end.
@@ -439,6 +460,33 @@ mod tests {
         );
         // What serves nobody need not be waited for.
         check("dga x1!", "dga/a old running", &[stop("a"), launch("dga")]);
+    }
+
+    #[test]
+    fn where_there_is_no_room_a_restarted_copy_ends_first_but_never_the_last_one() {
+        let crowded = |desired: &str, observed: &str| {
+            let room = Room {
+                memory_mb: 99,
+                vcores: None,
+            };
+            plan(
+                &all_wanted(desired),
+                &all_observed(observed),
+                room,
+                Instant::now(),
+            )
+            .actions
+        };
+        assert_eq!(
+            crowded("dga x2!", "dga/a old serving, dga/b old serving"),
+            [stop("b")]
+        );
+        assert_eq!(
+            crowded("dga x2!", "dga/a old serving, dga/c serving"),
+            [stop("a")]
+        );
+        assert_eq!(crowded("dga x2!", "dga/a old serving, dga/c running"), []);
+        assert_eq!(crowded("dga x1!", "dga/a old serving"), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod board;
 mod update;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use maas_client::instances::readable;
@@ -16,6 +16,7 @@ use maas_client::session::{Session, Step, TreeWatch, WatchScope, ZkError};
 use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
 use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
+use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -61,6 +62,8 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     updating: HashMap<ModelKey, Instant>,
     /// The models for whose next copy there was no room.
     crowded: HashSet<ModelKey>,
+    /// What chance decides, it decides: with the same dice the same happens.
+    dice: StdRng,
 }
 
 /// A model whose runners die.
@@ -151,7 +154,7 @@ async fn coalesce(changes: &mut TreeWatch) {
 impl<T: Tree, L: Launcher> Reconciler<T, L> {
     /// A reconciler that acts through `launcher`, for a service that shows itself as `leader`.
     #[must_use]
-    pub fn new(tree: T, layout: Layout, launcher: L, leader: Leader) -> Self {
+    pub fn new(tree: T, layout: Layout, launcher: L, leader: Leader, dice: StdRng) -> Self {
         Self {
             tree,
             layout,
@@ -165,6 +168,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             serving: HashMap::new(),
             updating: HashMap::new(),
             crowded: HashSet::new(),
+            dice,
         }
     }
 
@@ -400,7 +404,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .iter()
             .filter(|copy| copy.life == Life::Dead)
             .collect();
-        let mut struck = HashSet::new();
+        let mut struck = BTreeSet::new();
         for copy in dead
             .iter()
             .filter(|copy| !self.mourned.contains(&copy.instance))
@@ -423,7 +427,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 backoff: Backoff::default(),
                 not_before: now,
             });
-            trouble.not_before = now + trouble.backoff.next_delay();
+            trouble.not_before = now + trouble.backoff.draw_delay(&mut self.dice);
         }
     }
 

@@ -91,7 +91,13 @@ impl Service {
             vcores: config.machine.vcores,
             copies: 0,
         };
-        let reconciler = Reconciler::new(session.clone(), layout.clone(), launcher, leader);
+        let reconciler = Reconciler::new(
+            session.clone(),
+            layout.clone(),
+            launcher,
+            leader,
+            rand::make_rng(),
+        );
         Ok(Self {
             session,
             layout,

@@ -1,0 +1,248 @@
+//! A model of the machine: runners that come to serve, die, and end when told to, with the znodes they hold.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::rc::Rc;
+
+use maas_client::InstanceId;
+use maas_client::layout::Layout;
+use maas_client::wire::state::{Desired, InstanceStatus, Phase};
+use rand::rngs::StdRng;
+use rand::{RngExt, seq::IteratorRandom};
+
+use super::model_tree::ModelTree;
+use crate::launcher::Launcher;
+use crate::plan::{Copy, Life, ModelKey};
+
+/// All runners there are, and the folders of those that died.
+pub(super) struct Machine {
+    pub(super) runners: BTreeMap<InstanceId, Runner>,
+    /// Dead runners whose folders are gone and whose sessions have not expired yet.
+    ghosts: Vec<(InstanceId, ModelKey)>,
+    tree: Rc<RefCell<ModelTree>>,
+    layout: Layout,
+    launched: u64,
+    /// Whether copies of a model come to serve at all.
+    pub(super) broken: fn(&ModelKey) -> bool,
+    /// What was done that must never be.
+    pub(super) violations: Vec<String>,
+    /// Two daemons may act at the same moment, so that one acts on what the other has just changed.
+    pub(super) crowded: bool,
+}
+
+pub(super) struct Runner {
+    pub(super) model: ModelKey,
+    pub(super) generation: u64,
+    memory_mb: u32,
+    pub(super) alive: bool,
+    pub(super) stopping: bool,
+    pub(super) phase: Phase,
+}
+
+impl Machine {
+    pub(super) fn new(tree: Rc<RefCell<ModelTree>>, layout: Layout) -> Self {
+        Self {
+            runners: BTreeMap::new(),
+            ghosts: Vec::new(),
+            tree,
+            layout,
+            launched: 0,
+            broken: |_| false,
+            violations: Vec::new(),
+            crowded: false,
+        }
+    }
+
+    fn publish(&self, instance: &InstanceId) {
+        let Some(runner) = self.runners.get(instance) else {
+            return;
+        };
+        let (name, version) = runner.model.clone();
+        let registration = self.layout.registration(&name, instance);
+        let status = InstanceStatus {
+            instance: instance.clone(),
+            name,
+            version,
+            host: "here".to_owned(),
+            phase: runner.phase,
+            since_ms: 0,
+            restarts: 0,
+            pid: None,
+            url: None,
+            reason: None,
+            retry_at_ms: None,
+            generation: runner.generation,
+            last_failure: None,
+        };
+        let mut tree = self.tree.borrow_mut();
+        tree.put(&self.layout.instance(instance), status.to_bytes());
+        if runner.phase.is_serving() {
+            tree.put(&registration, Vec::new());
+        } else {
+            tree.take(&registration);
+        }
+    }
+
+    fn unpublish(&self, instance: &InstanceId, model: &ModelKey) {
+        let mut tree = self.tree.borrow_mut();
+        tree.take(&self.layout.registration(&model.0, instance));
+        tree.take(&self.layout.instance(instance));
+    }
+
+    /// Something happens to some runner.
+    pub(super) fn turn(&mut self, dice: &mut StdRng) {
+        if dice.random_ratio(1, 3)
+            && let Some((instance, model)) = self.ghosts.pop()
+        {
+            self.unpublish(&instance, &model);
+            return;
+        }
+        let Some(instance) = self.runners.keys().choose(dice).cloned() else {
+            return;
+        };
+        self.move_on(&instance, dice.random_ratio(1, 12));
+    }
+
+    /// A runner's next step in life; with `dies`, its sudden end.
+    fn move_on(&mut self, instance: &InstanceId, dies: bool) {
+        let broken = self.broken;
+        let Some(runner) = self.runners.get_mut(instance) else {
+            return;
+        };
+        if !runner.alive {
+            // Its session expires.
+            let model = runner.model.clone();
+            self.unpublish(instance, &model);
+            return;
+        }
+        if runner.stopping {
+            // It withdraws, ends its model, and takes its folder away.
+            let model = runner.model.clone();
+            self.runners.remove(instance);
+            self.unpublish(instance, &model);
+            return;
+        }
+        if dies {
+            runner.alive = false;
+            return;
+        }
+        runner.phase = if runner.phase == Phase::Pending {
+            Phase::Starting
+        } else if broken(&runner.model) {
+            Phase::CrashLoop
+        } else {
+            Phase::Serving
+        };
+        self.publish(instance);
+    }
+
+    /// All that was begun comes to its end.
+    pub(super) fn settle(&mut self) {
+        for (instance, model) in std::mem::take(&mut self.ghosts) {
+            self.unpublish(&instance, &model);
+        }
+        for _ in 0..3 {
+            let all: Vec<InstanceId> = self.runners.keys().cloned().collect();
+            for instance in all {
+                self.move_on(&instance, false);
+            }
+        }
+    }
+
+    pub(super) fn live<'a>(&'a self, model: &'a ModelKey) -> impl Iterator<Item = &'a Runner> {
+        let of_model = self
+            .runners
+            .values()
+            .filter(move |runner| runner.model == *model);
+        of_model.filter(|runner| runner.alive && !runner.stopping)
+    }
+}
+
+/// The hands of one daemon.
+pub(super) struct Hands(pub(super) Rc<RefCell<Machine>>);
+
+impl Launcher for Hands {
+    fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
+        let machine = self.0.borrow();
+        let copy = |(instance, runner): (&InstanceId, &Runner)| Copy {
+            instance: instance.clone(),
+            model: Some(runner.model.clone()),
+            generation: runner.generation,
+            memory_mb: runner.memory_mb,
+            life: match (runner.alive, runner.stopping) {
+                (false, _) => Life::Dead,
+                (true, true) => Life::Stopping,
+                (true, false) => Life::Running(phases.get(instance).copied()),
+            },
+        };
+        Ok(machine.runners.iter().map(copy).collect())
+    }
+
+    fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
+        let mut machine = self.0.borrow_mut();
+        machine.launched += 1;
+        let instance =
+            InstanceId::new(format!("i{:08}", machine.launched)).map_err(io::Error::other)?;
+        let model = (desired.name.clone(), desired.version.clone());
+        let live = machine.live(&model).count();
+        // One more than wanted may run while copies are replaced, and no other way.
+        let most = desired.instances as usize + usize::from(desired.restarted > 0);
+        if live >= most && !machine.crowded {
+            let violation = format!("{model:?}: a copy was started beside {live} of {most}");
+            machine.violations.push(violation);
+        }
+        let runner = Runner {
+            model,
+            generation: desired.generation,
+            memory_mb: desired.memory_mb,
+            alive: true,
+            stopping: false,
+            phase: Phase::Pending,
+        };
+        machine.runners.insert(instance.clone(), runner);
+        machine.publish(&instance);
+        Ok(instance)
+    }
+
+    fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
+        let mut machine = self.0.borrow_mut();
+        match machine.runners.get_mut(instance) {
+            Some(runner) if runner.alive => runner.stopping = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
+        self.stop(instance)
+    }
+
+    fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
+        let mut machine = self.0.borrow_mut();
+        let dead = machine
+            .runners
+            .get(instance)
+            .map(|runner| (runner.alive, runner.model.clone()));
+        match dead {
+            Some((true, model)) => {
+                let violation = format!("{model:?}: {instance} lives and was cleaned away");
+                machine.violations.push(violation);
+            }
+            Some((false, model)) => {
+                machine.runners.remove(instance);
+                machine.ghosts.push((instance.clone(), model));
+            }
+            None => {}
+        }
+        Ok(Vec::new())
+    }
+
+    fn was_told_to_end(&self, instance: &InstanceId) -> bool {
+        let machine = self.0.borrow();
+        machine
+            .runners
+            .get(instance)
+            .is_some_and(|runner| runner.stopping)
+    }
+}
