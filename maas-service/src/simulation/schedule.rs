@@ -76,13 +76,20 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
     let mut left: Vec<(Ask, Option<String>)> = world.draw_asks(with_updates);
     left.reverse();
     world.new_leader();
-    for _ in 0..world.dice.random_range(20..150) {
+    for _ in 0..world.dice.random_range(20..180) {
+        let passes = match world.dice.random_range(0..20) {
+            0 => 4000,
+            _ => world.dice.random_range(0..400),
+        };
         world
             .clock
-            .set(world.clock.get() + Duration::from_millis(world.dice.random_range(0..400)));
+            .set(world.clock.get() + Duration::from_millis(passes));
         match world.dice.random_range(0..100) {
-            0..45 => world.poll(false, faulty)?,
-            45..75 => world.poll(true, faulty)?,
+            kind @ 0..75 => {
+                for _ in 0..world.dice.random_range(1..12) {
+                    world.poll(kind >= 35, faulty)?;
+                }
+            }
             75..87 => {
                 let World { machine, dice, .. } = &mut world;
                 machine.borrow_mut().turn(dice);
