@@ -1,0 +1,95 @@
+//! What the machine has is shared out honestly: what does not fit waits with a reason, what never can is refused.
+
+use maas_client::wire::progress::Progress;
+use maas_client::wire::state::Outcome;
+use test_support::{ModelFolder, eventually};
+
+use crate::world::{LIMIT, World};
+
+async fn progress(world: &World, name: &str) -> Option<Progress> {
+    let path = world
+        .layout
+        .progress(&name.parse().unwrap(), &"1.0".parse().unwrap());
+    let (data, _) = world.session.get(&path).await.unwrap()?;
+    Some(Progress::parse(&data).unwrap())
+}
+
+/// F41: an ADD that does not fit waits with the reason, holds up nobody, and starts when there is room.
+#[tokio::test]
+async fn what_does_not_fit_waits_with_the_reason_until_there_is_room() {
+    let world = World::start(&["--memory", "150"]).await;
+    let model = ModelFolder::answering();
+    world.add("big", 2, model.path()).await;
+    world.serving("big", 2).await;
+    let answer = world.add("late", 1, model.path()).await;
+    assert_eq!(answer.outcome, Outcome::Accepted);
+    let pending = async || progress(&world, "late").await?.pending;
+    let pending = eventually(LIMIT, "the reason", pending).await;
+    assert_eq!(pending.copies, 1);
+    assert!(
+        pending.reason.contains("needs 64 MB") && pending.reason.contains("22 MB are free"),
+        "{}",
+        pending.reason
+    );
+    // The next request is not held up, and makes room.
+    world.remove("big", 1).await;
+    world.serving("big", 1).await;
+    world.serving("late", 1).await;
+    eventually(LIMIT, "nothing to be pending any more", async || {
+        progress(&world, "late")
+            .await
+            .is_some_and(|p| p.pending.is_none() && p.reached == 1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_than_the_machine_has_is_refused_with_the_figures() {
+    let world = World::start(&["--memory", "150", "--vcores", "2"]).await;
+    let model = ModelFolder::answering();
+    let answer = world.add("huge", 3, model.path()).await;
+    assert_eq!(answer.outcome, Outcome::Refused);
+    let reason = answer.reason.unwrap();
+    assert!(
+        reason.contains("192 MB") && reason.contains("150 MB"),
+        "{reason}"
+    );
+    assert!(world.statuses("huge").await.is_empty());
+}
+
+/// A request that is taken back before it was carried out says so.
+#[tokio::test]
+async fn an_add_that_is_taken_back_while_it_waits_is_superseded() {
+    let world = World::start(&["--vcores", "1"]).await;
+    let model = ModelFolder::answering();
+    world.add("first", 1, model.path()).await;
+    world.serving("first", 1).await;
+    world.add("second", 1, model.path()).await;
+    let identity = {
+        let (data, _) = {
+            let path = world
+                .layout
+                .desired(&"second".parse().unwrap(), &"1.0".parse().unwrap());
+            world.session.get(&path).await.unwrap().unwrap()
+        };
+        maas_client::wire::state::Desired::parse(&data)
+            .unwrap()
+            .request
+    };
+    world.remove("second", 1).await;
+    let superseded = async || {
+        let answer = world.answer(&identity).await;
+        if answer.outcome == Outcome::Superseded {
+            Ok(answer)
+        } else {
+            Err(answer)
+        }
+    };
+    let answer = eventually(LIMIT, "the ADD to be superseded", superseded).await;
+    assert!(
+        answer
+            .reason
+            .unwrap()
+            .contains("came before it was carried out")
+    );
+}
