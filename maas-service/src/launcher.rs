@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::crash::crash_point;
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
@@ -243,6 +244,7 @@ impl Launcher for LocalLauncher {
             settings: settings.copies.clone(),
         };
         let folder = InstanceFolder::new(&settings.instances, &instance);
+        crash_point("launch: before the runner starts");
         let child = folder
             .create(&spec)
             .and_then(|lock| start_runner(&settings.runner, &folder, lock.into()));
@@ -253,6 +255,7 @@ impl Launcher for LocalLauncher {
                 return Err(error);
             }
         };
+        crash_point("launch: after the runner started");
         info!(model = %spec.name, version = %spec.version, %instance, pid = child.id(), "copy launched");
         if let Some(identity) = child.id().and_then(ProcessIdentity::of) {
             self.known.insert(instance.clone(), identity);
@@ -273,9 +276,11 @@ impl Launcher for LocalLauncher {
             ));
         };
         // In this order: were we killed between the two, the next daemon would tell it again.
+        crash_point("stop: before the runner is told");
         if identity.signal(Signal::TERM)? {
             info!(%instance, pid = identity.pid, "copy told to end");
         }
+        crash_point("stop: after the runner was told");
         folder.mark_stopping()
     }
 
@@ -306,6 +311,7 @@ impl Launcher for LocalLauncher {
             warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
             process.signal(Signal::KILL)?;
         }
+        crash_point("clean: before the folder is removed");
         folder.remove()?;
         Ok(last)
     }

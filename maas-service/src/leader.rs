@@ -12,6 +12,8 @@ use maas_client::session::{CreateMode, Session, Step, TreeWatch, WatchScope, ZkE
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
+use crate::crash::crash_point;
+
 /// The lead, while it lasts.
 #[derive(Clone, Debug)]
 pub struct Lead {
@@ -154,6 +156,7 @@ async fn contend(
         events.next().await;
     }
     let stat = session.set(&layout.epoch(), &who, None).await?;
+    crash_point("lead: after the epoch was written");
     info!(epoch = stat.version, "this daemon leads");
     Ok(Contest::Won(Lead {
         epoch: layout.epoch(),

@@ -9,6 +9,9 @@ use crate::binary;
 use crate::leash::{Leash, Program};
 use crate::signal::send_signal;
 
+/// The file in the daemon's folder that says where it is to be killed.
+const CRASH_FILE: &str = "crash-at";
+
 /// A running daemon. When it is dropped, the daemon and all its copies are gone.
 #[derive(Debug)]
 pub struct Daemon {
@@ -27,6 +30,7 @@ impl Daemon {
             .args(["-zq", connect_string, "--drain", "50"])
             .args(options)
             .env("MAAS_HOME", folder.path())
+            .env("MAAS_CRASH_FILE", folder.path().join(CRASH_FILE))
             .env("MAAS_LOG", "info,zookeeper_client=warn");
         Self {
             leash: Leash::start("maas_service", folder, &program),
@@ -55,6 +59,23 @@ impl Daemon {
     /// Kills it with SIGKILL; its copies run on.
     pub fn kill(&mut self) {
         self.leash.kill();
+    }
+
+    /// Has the first process that comes to this point in its program killed there: the daemon or one of its runners.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be told.
+    pub fn crash_at(&self, point: &str) {
+        let unfinished = self.leash.folder().join("crash-at.new");
+        fs::write(&unfinished, point).expect("our own folder can be written");
+        fs::rename(&unfinished, self.leash.folder().join(CRASH_FILE))
+            .expect("our own folder can be written");
+    }
+
+    /// Whether what [`crash_at`](Self::crash_at) asked for has happened.
+    pub fn has_crashed(&self) -> bool {
+        !self.leash.folder().join(CRASH_FILE).exists()
     }
 
     /// Starts it again, with the same folder.

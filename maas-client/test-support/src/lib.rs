@@ -11,22 +11,26 @@
 mod binary;
 mod curator;
 mod daemon;
+mod ensemble;
 mod eventually;
 mod hdfs;
 mod leash;
 mod model_folder;
 mod port;
+mod proxy;
 mod signal;
 mod zookeeper;
 
 pub use binary::binary;
 pub use curator::{Curator, CuratorEndpoint, CuratorError, CuratorInstance, CuratorPayload};
 pub use daemon::Daemon;
+pub use ensemble::Ensemble;
 pub use eventually::{Answer, eventually};
 pub use hdfs::{Hdfs, SharedHdfs};
 pub use leash::{Leash, Program};
 pub use model_folder::{ModelFolder, make_executable};
 pub use port::free_port;
+pub use proxy::Proxy;
 pub use signal::send_signal;
 pub use tempfile::TempDir;
 pub use zookeeper::{SharedZooKeeper, ZooKeeper};

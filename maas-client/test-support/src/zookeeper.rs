@@ -193,8 +193,13 @@ struct Ended;
 fn launch(port: u16) -> Leash {
     let folder =
         TempDir::with_prefix("maas-test-zookeeper-").expect("a temporary folder can be made");
+    let program = program(folder.path(), port, "");
+    Leash::start("ZooKeeper", folder, &program)
+}
+
+/// The program of a server with its data in `folder`, and `more` in its configuration.
+pub(crate) fn program(folder: &Path, port: u16, more: &str) -> Program {
     let path = folder
-        .path()
         .to_str()
         .expect("the path of temporary folders is UTF-8");
     let config = format!(
@@ -207,11 +212,12 @@ fn launch(port: u16) -> Leash {
          4lw.commands.whitelist=*\n\
          minSessionTimeout=1000\n\
          maxSessionTimeout=60000\n\
-         extendedTypesEnabled=true\n"
+         extendedTypesEnabled=true\n\
+         {more}"
     );
-    let config_file = folder.path().join("zoo.cfg");
+    let config_file = folder.join("zoo.cfg");
     fs::write(&config_file, config).expect("a new temporary folder can be written to");
-    let program = Program::new("java")
+    Program::new("java")
         .args([
             "-Xmx256m",
             "-XX:+UseSerialGC",
@@ -224,12 +230,11 @@ fn launch(port: u16) -> Leash {
         ])
         .args(["-cp", &JARS.join(":")])
         .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
-        .arg(config_file);
-    Leash::start("ZooKeeper", folder, &program)
+        .arg(config_file)
 }
 
 /// Asks one of ZooKeeper's four letter words; nothing if nobody (or a mute server) is there.
-async fn ask(port: u16, word: &str) -> Option<String> {
+pub(crate) async fn ask(port: u16, word: &str) -> Option<String> {
     let answer = async {
         let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
         connection.write_all(word.as_bytes()).await?;

@@ -11,6 +11,7 @@ use maas_client::wire::state::{Desired, InstanceStatus, Phase, now_ms};
 use tracing::{info, warn};
 
 use super::{Found, Reconciler};
+use crate::crash::crash_point;
 use crate::launcher::Launcher;
 use crate::leader::Lead;
 use crate::plan::ModelKey;
@@ -132,7 +133,9 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                             .await?,
                     );
                 }
+                crash_point("update: before its end is written");
                 self.tree.commit(&steps).await?;
+                crash_point("update: after its end was written");
                 info!(model = %name, version = %version, old = %replaced, "the new version has taken the place of the old one");
             }
             rollout::Step::RollBack(why) => {
