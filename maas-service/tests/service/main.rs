@@ -6,9 +6,11 @@
 )]
 
 mod command_line;
+mod draining;
 mod healing;
 mod life;
 mod model_faults;
+mod places;
 mod queue_items;
 mod resources;
 mod world;
