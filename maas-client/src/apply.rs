@@ -6,6 +6,7 @@
 
 mod connections;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::discovery::Endpoint;
+use crate::discovery::{Endpoint, Snapshot};
 use connections::{Connections, Server};
 
 /// How calls are made.
@@ -257,6 +258,19 @@ impl Caller {
                 deadline: self.options.deadline,
             }),
         }
+    }
+
+    /// Closes the connections that nobody uses to servers that are in the registry no more, and keeps none to them. They
+    /// are about to end, and wait for their callers.
+    pub(crate) fn follow(&self, before: &Snapshot, now: &Snapshot) {
+        fn servers(snapshot: &Snapshot) -> HashSet<&Server> {
+            let all = snapshot.all();
+            all.filter_map(|endpoint| endpoint.target.server.as_ref().ok())
+                .collect()
+        }
+        let (before, now) = (servers(before), servers(now));
+        self.connections.depart(before.difference(&now).copied());
+        self.connections.arrive(now.difference(&before).copied());
     }
 
     async fn get(&self, server: &Server, path: &Uri) -> Result<Map<String, Value>, ApplyError> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
 
 use crate::apply::{ApplyError, ApplyOptions, Caller};
-use crate::discovery::{Discovery, Endpoint, LookupError, ModelHandle};
+use crate::discovery::{Discovery, Endpoint, LookupError, ModelHandle, Snapshots};
 use crate::layout::{DEFAULT_CONFIG_NODE, Layout, ZnodePath, ZnodePathError};
 use crate::name::{ModelName, Version};
 use crate::session::{Session, SessionConfig, ZkError};
@@ -17,6 +18,8 @@ pub struct MaasClient {
     session: Session,
     discovery: Discovery,
     caller: Caller,
+    /// Lets go of connections to copies that are gone; ends with us.
+    _letting_go: JoinSet<()>,
 }
 
 /// Why there is no client.
@@ -91,10 +94,14 @@ impl MaasClient {
         let session = Session::connect(config).await?;
         let layout = Layout::read(&session, config_node).await?;
         let discovery = Discovery::start(&session, &layout).await?;
+        let caller = Caller::new(options)?;
+        let mut letting_go = JoinSet::new();
+        letting_go.spawn(let_go(caller.clone(), discovery.follow()));
         Ok(Self {
             session,
             discovery,
-            caller: Caller::new(options)?,
+            caller,
+            _letting_go: letting_go,
         })
     }
 
@@ -140,5 +147,14 @@ impl MaasClient {
     /// Ends the session at once.
     pub async fn close(self) {
         self.session.close().await;
+    }
+}
+
+/// Tells the caller of every new snapshot, for as long as there are any.
+async fn let_go(caller: Caller, mut snapshots: Snapshots) {
+    let mut before = snapshots.current();
+    while let Some(now) = snapshots.next().await {
+        caller.follow(&before, &now);
+        before = now;
     }
 }

@@ -184,16 +184,17 @@ impl Snapshot {
             name.is_none_or(|n| e.name.as_str() == n)
                 && version.is_none_or(|v| e.version.as_str() == v)
         };
-        let all = self
-            .models
-            .values()
-            .flatten()
-            .flat_map(|(_, copies)| copies.iter());
-        let mut found: Vec<Arc<Endpoint>> = all.filter(wanted).cloned().collect();
+        let mut found: Vec<Arc<Endpoint>> = self.all().filter(wanted).cloned().collect();
         found.sort_by(|a, b| {
             (&a.name, &a.version, &a.instance).cmp(&(&b.name, &b.version, &b.instance))
         });
         found
+    }
+
+    /// All copies, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let versions = self.models.values().flatten();
+        versions.flat_map(|(_, copies)| copies.iter())
     }
 
     /// The entries that could not be read, each with the reason. They hide nothing else.
@@ -296,6 +297,16 @@ impl Discovery {
         }
     }
 
+    /// One snapshot after the other, from this one on.
+    pub(crate) fn follow(&self) -> Snapshots {
+        let mut freshness = self.freshness.clone();
+        freshness.mark_unchanged();
+        Snapshots {
+            current: self.current.clone(),
+            freshness,
+        }
+    }
+
     /// Tells when there is a newer snapshot, and how fresh it is.
     #[must_use]
     pub fn freshness(&self) -> watch::Receiver<Freshness> {
@@ -306,6 +317,24 @@ impl Discovery {
 impl Drop for Discovery {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// One snapshot after the other. Of those that come faster than they are asked for, the newest.
+pub(crate) struct Snapshots {
+    current: Arc<ArcSwap<Snapshot>>,
+    freshness: watch::Receiver<Freshness>,
+}
+
+impl Snapshots {
+    pub(crate) fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The next one; `None` when there will be none any more.
+    pub(crate) async fn next(&mut self) -> Option<Arc<Snapshot>> {
+        self.freshness.changed().await.ok()?;
+        Some(self.current())
     }
 }
 

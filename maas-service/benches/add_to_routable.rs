@@ -37,6 +37,7 @@ async fn main() {
     let script =
         format!(r#"echo '{{"url":"http://localhost:{port}"}}' > endpoint.dat; exec sleep 1000"#);
     let model = ModelFolder::with_script(&script);
+    std::fs::write(model.path().join("maas.json"), r#"{"listener": "any"}"#).unwrap();
 
     let zookeeper = ZooKeeper::start().await;
     let daemon = Daemon::start(zookeeper.connect_string(), &[]);

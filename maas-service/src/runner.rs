@@ -6,6 +6,7 @@
 
 mod backoff;
 mod bundle;
+mod drain;
 mod endpoint;
 mod environment;
 mod fault;
@@ -14,6 +15,8 @@ mod output;
 mod place;
 mod probe;
 mod restarts;
+mod settings;
+mod sockets;
 mod status;
 pub mod warden;
 mod watchdog;
@@ -36,6 +39,7 @@ use tracing::{debug, info, warn};
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
 use bundle::Bundle;
+use drain::drain;
 use endpoint::FolderWatch;
 use environment::environment;
 use fault::{Fault, Outcome};
@@ -43,14 +47,12 @@ use model::Model;
 use output::Mark;
 use place::{Place, Search};
 use restarts::Restarts;
+use settings::BundleSettings;
 use status::Status;
 use watchdog::Watchdog;
 
 pub use endpoint::is_this_host;
 pub use output::last_lines;
-
-/// How often a serving model may fail to answer before it is taken for dead.
-const TRIES: u32 = 3;
 
 /// How long ZooKeeper may take to hear of a withdrawal, before the model is stopped all the same.
 const WITHDRAWAL: Duration = Duration::from_secs(3);
@@ -234,7 +236,7 @@ impl Runner {
         info!(pid = model.pid, "the script runs");
         let mut watchdog = Watchdog::new(model.warden_pid, self.spec.memory_mb);
         let outcome = tokio::select! {
-            outcome = self.follow(&mut model, &mut changes) => outcome,
+            outcome = self.follow(&mut model, &mut changes, bundle.settings) => outcome,
             fault = watchdog.exceeded() => Outcome::Exceeded(fault),
         };
         self.end(model, &outcome).await;
@@ -246,7 +248,7 @@ impl Runner {
     }
 
     /// Ends what is left of a model.
-    async fn end(&mut self, model: Model, outcome: &Outcome) {
+    async fn end(&mut self, mut model: Model, outcome: &Outcome) {
         // Withdraw first: clients must stop choosing this copy while it can still answer.
         let ending = match outcome {
             Outcome::Exceeded(_) => {
@@ -255,8 +257,13 @@ impl Runner {
             }
             Outcome::Stopped => {
                 self.status.enter(Phase::Draining, None);
-                if self.withdraw(WITHDRAWAL).await {
-                    tokio::time::sleep(self.spec.settings.drain).await;
+                let place = self.published.clone();
+                self.withdraw(WITHDRAWAL).await;
+                if let Some(place) = place {
+                    tokio::select! {
+                        () = drain(&place, &self.spec.settings) => {}
+                        _ = model.ended() => {}
+                    }
                 }
                 model.stop(self.spec.settings.stop_grace).await
             }
@@ -269,12 +276,20 @@ impl Runner {
     }
 
     /// Follows a started model until it ends or must be ended.
-    async fn follow(&mut self, model: &mut Model, changes: &mut FolderWatch) -> Outcome {
+    async fn follow(
+        &mut self,
+        model: &mut Model,
+        changes: &mut FolderWatch,
+        settings: BundleSettings,
+    ) -> Outcome {
         let stop = self.stop.clone();
-        let limit = self.spec.settings.start_timeout;
+        let limit = settings.start_timeout;
+        let limit = limit.unwrap_or(self.spec.settings.start_timeout);
         let search = Search {
             work: self.folder.work(),
             hostname: self.spec.settings.hostname.clone(),
+            settings,
+            warden: model.warden_pid,
         };
         let mut progress = "it has not written endpoint.dat".to_owned();
         // The deadline is the model's: it ends with the first good answer, whether ZooKeeper can be told of it or not.
@@ -306,13 +321,15 @@ impl Runner {
 
     /// Keeps a model that answers in the registry, wherever it moves, until it answers no more; tells why that is.
     async fn serve(&mut self, search: &Search, changes: &mut FolderWatch, place: Place) -> String {
+        let health = search.settings.health.as_deref();
+        let interval = search.settings.health_interval;
+        let interval = interval.unwrap_or(self.spec.settings.health_interval);
         let mut place = place;
         loop {
             self.publish(&place);
             let Self {
                 registration,
                 status,
-                spec,
                 ..
             } = self;
             let registered = async {
@@ -329,7 +346,7 @@ impl Runner {
             let next = tokio::select! {
                 next = registered => next,
                 next = search.moved(changes, &place) => next,
-                why = fall_silent(&place, spec.settings.health_interval) => return why,
+                why = probe::fall_silent(&place, health, interval) => return why,
             };
             info!(from = %place.url, to = %next.url, "the model has moved");
             place = next;
@@ -349,9 +366,9 @@ impl Runner {
         self.registration.set(Some(registration.to_bytes()));
     }
 
-    /// Takes the copy out of the registry, if it is in it; tells whether it was. ZooKeeper may take `limit` to hear of it.
-    async fn withdraw(&mut self, limit: Duration) -> bool {
-        let was_serving = self.status.withdrawn();
+    /// Takes the copy out of the registry, if it is in it. ZooKeeper may take `limit` to hear of it.
+    async fn withdraw(&mut self, limit: Duration) {
+        self.status.withdrawn();
         if self.published.take().is_some() {
             self.registration.set(None);
             if !self.registration.settled(limit).await {
@@ -360,7 +377,6 @@ impl Runner {
                 );
             }
         }
-        was_serving
     }
 
     /// Brings the bundle into the work folder, unless it is there already.
@@ -382,24 +398,6 @@ impl Runner {
             last(self.printed.stdout, "stdout")
         } else {
             lines
-        }
-    }
-}
-
-/// Asks a serving model from time to time; tells when it has not answered three times in a row.
-async fn fall_silent(place: &Place, interval: Duration) -> String {
-    let mut silent = 0;
-    loop {
-        tokio::time::sleep(interval).await;
-        match probe::ask(place.url.url()).await {
-            Ok(()) => silent = 0,
-            Err(why) if silent + 1 >= TRIES => {
-                return format!("the model answers no more: {why}");
-            }
-            Err(why) => {
-                silent += 1;
-                warn!(silent, reason = %why, "the model did not answer");
-            }
         }
     }
 }

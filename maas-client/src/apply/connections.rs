@@ -28,6 +28,9 @@ const MAX_IDLE: usize = 64;
 /// How long a connection is kept while nobody uses it: less than most servers do.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
+/// How long it is remembered that a server has departed: longer than any call to it lasts.
+const DEPARTED_FOR: Duration = Duration::from_secs(10 * 60);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A server: what connections are kept for.
@@ -69,9 +72,17 @@ impl Server {
 /// The connections of one caller.
 pub(super) struct Connections {
     connector: HttpsConnector<HttpConnector>,
-    idle: Mutex<HashMap<Server, Vec<Idle>>>,
+    idle: Mutex<HashMap<Server, Stack>>,
     /// What moves the bytes of each connection; ends with it, or with us.
     drivers: Mutex<JoinSet<()>>,
+}
+
+/// The connections to one server that nobody uses.
+#[derive(Default)]
+struct Stack {
+    idle: Vec<Idle>,
+    /// Set when the server is about to end: what comes back from a call is then not kept.
+    departed: Option<Instant>,
 }
 
 struct Idle {
@@ -98,8 +109,8 @@ impl Lease {
             .lock()
             .expect("nobody panics while holding it");
         let stack = idle.entry(self.server).or_default();
-        if stack.len() < MAX_IDLE {
-            stack.push(Idle {
+        if stack.departed.is_none() && stack.idle.len() < MAX_IDLE {
+            stack.idle.push(Idle {
                 sender: self.sender,
                 since: Instant::now(),
             });
@@ -160,13 +171,13 @@ impl Connections {
         let mut idle = self.idle.lock().expect("nobody panics while holding it");
         let stack = idle.get_mut(server)?;
         let taken = loop {
-            match stack.pop() {
-                Some(idle) if idle.since.elapsed() > IDLE_FOR => stack.clear(),
+            match stack.idle.pop() {
+                Some(idle) if idle.since.elapsed() > IDLE_FOR => stack.idle.clear(),
                 Some(idle) if idle.sender.is_closed() => {}
                 taken => break taken,
             }
         };
-        if taken.is_none() {
+        if taken.is_none() && stack.departed.is_none() {
             idle.remove(server);
         }
         taken.map(|idle| idle.sender)
@@ -184,9 +195,36 @@ impl Connections {
     fn sweep(&self) {
         let mut idle = self.idle.lock().expect("nobody panics while holding it");
         idle.retain(|_, stack| {
-            stack.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_FOR);
-            !stack.is_empty()
+            let usable = |idle: &Idle| !idle.sender.is_closed() && idle.since.elapsed() < IDLE_FOR;
+            stack.idle.retain(usable);
+            let departed = stack.departed.map(|time| time.elapsed());
+            !stack.idle.is_empty() || departed.is_some_and(|time| time < DEPARTED_FOR)
         });
+    }
+
+    /// Closes what nobody uses of the connections to these servers, and keeps none any more: whoever stops them waits
+    /// until the last one is closed.
+    pub(super) fn depart<'a>(&self, servers: impl Iterator<Item = &'a Server>) {
+        let now = Instant::now();
+        let mut closed = Vec::new();
+        let mut idle = self.idle.lock().expect("nobody panics while holding it");
+        for server in servers {
+            let stack = idle.entry(server.clone()).or_default();
+            stack.departed = Some(now);
+            closed.append(&mut stack.idle);
+        }
+        drop(idle);
+        drop(closed);
+    }
+
+    /// Keeps connections to these servers again.
+    pub(super) fn arrive<'a>(&self, servers: impl Iterator<Item = &'a Server>) {
+        let mut idle = self.idle.lock().expect("nobody panics while holding it");
+        for server in servers {
+            if let Some(stack) = idle.get_mut(server) {
+                stack.departed = None;
+            }
+        }
     }
 
     async fn drive<S: Read + Write + Send + Unpin + 'static>(

@@ -25,8 +25,28 @@ impl Daemon {
     ///
     /// When it can't be started.
     pub fn start(connect_string: &str, options: &[&str]) -> Self {
+        let program = Program::new(binary("maas_service"));
+        Self::start_program(program, connect_string, options)
+    }
+
+    /// Starts a daemon whose folder is a disk of its own, mounted with these options of `tmpfs`. Nobody but the daemon and
+    /// what it starts sees that disk, but for [`disk`](Self::disk).
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started, or the machine lets nobody mount anything, not even for himself.
+    pub fn start_on_disk(connect_string: &str, options: &[&str], mount: &str) -> Self {
+        const MOUNT: &str =
+            r#"mount -t tmpfs -o "$1" tmpfs "$MAAS_HOME" || exit; shift; exec "$@""#;
+        let program = Program::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", MOUNT, "sh", mount])
+            .arg(binary("maas_service"));
+        Self::start_program(program, connect_string, options)
+    }
+
+    fn start_program(program: Program, connect_string: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let program = Program::new(binary("maas_service"))
+        let program = program
             .args(["-zq", connect_string, "--drain", "50"])
             .args(options)
             .env("MAAS_HOME", folder.path())
@@ -35,6 +55,17 @@ impl Daemon {
         Self {
             leash: Leash::start("maas_service", folder, &program),
         }
+    }
+
+    /// The daemon's folder as the daemon itself sees it.
+    ///
+    /// # Panics
+    ///
+    /// When the daemon was killed.
+    pub fn disk(&self) -> PathBuf {
+        let pid = self.leash.pid().expect("it runs");
+        let folder = self.leash.folder().display();
+        PathBuf::from(format!("/proc/{pid}/root{folder}"))
     }
 
     /// Where the folders of its copies lie.

@@ -9,6 +9,7 @@ use model_store::{Digest, Limits, Location, Store};
 use tracing::info;
 
 use super::fault::Outcome;
+use super::settings::BundleSettings;
 use crate::instance_folder::InstanceFolder;
 
 /// A bundle in the work folder.
@@ -16,6 +17,8 @@ use crate::instance_folder::InstanceFolder;
 pub(super) struct Bundle {
     /// The start script.
     pub(super) script: PathBuf,
+    /// What it says about how it is to be run.
+    pub(super) settings: BundleSettings,
 }
 
 impl Bundle {
@@ -46,9 +49,12 @@ impl Bundle {
             .script
             .strip_prefix(&unfinished)
             .expect("it lies in the folder it was fetched into");
+        // Before any script of it has run, which could write its own.
+        let settings = BundleSettings::read(&unfinished).map_err(Outcome::Hopeless)?;
         std::fs::rename(&unfinished, &work).map_err(|e| failed(&e))?;
         Ok(Self {
             script: work.join(script),
+            settings,
         })
     }
 }

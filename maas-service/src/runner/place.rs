@@ -11,6 +11,8 @@ use tracing::warn;
 use super::endpoint::{self, FolderWatch, Found};
 use super::fault::Outcome;
 use super::probe;
+use super::settings::{BundleSettings, Listener};
+use super::sockets;
 use super::status::Status;
 
 /// The longest pause between two questions to a model that does not answer yet.
@@ -34,6 +36,10 @@ pub(super) struct Search {
     pub(super) work: PathBuf,
     /// The name of this host in published URLs.
     pub(super) hostname: String,
+    /// What the bundle says.
+    pub(super) settings: BundleSettings,
+    /// The process below which all of the model is.
+    pub(super) warden: u32,
 }
 
 impl Search {
@@ -49,6 +55,7 @@ impl Search {
     ) -> Result<Place, Outcome> {
         let mut pause = Duration::from_millis(5);
         let mut place: Option<Place> = None;
+        let mut told = String::new();
         loop {
             let written = self.await_endpoint(changes, status, progress).await?;
             // It may have been written anew since it was last looked at.
@@ -57,6 +64,7 @@ impl Search {
                 _ => {
                     status.enter(Phase::Probing, None);
                     pause = Duration::from_millis(5);
+                    told.clear();
                     self.place(written)
                         .await
                         .map_err(|why| Outcome::Failed(why.into()))?
@@ -64,14 +72,14 @@ impl Search {
             };
             match self.ask(&asked).await {
                 Ok(()) => return Ok(asked),
-                Err(why) if *progress != why => {
+                Err(why) => {
                     // What passes within moments is not worth telling everybody.
-                    if pause >= LONGEST_PAUSE {
+                    if pause >= LONGEST_PAUSE && told != why {
                         status.enter(Phase::Probing, Some(why.clone()));
+                        told.clone_from(&why);
                     }
                     *progress = why;
                 }
-                Err(_) => {}
             }
             place = Some(asked);
             tokio::time::sleep(pause).await;
@@ -106,20 +114,38 @@ impl Search {
 
     /// Asks once whether the model answers there.
     async fn ask(&self, place: &Place) -> Result<(), String> {
-        let Err(why) = probe::ask(place.url.url()).await else {
-            return Ok(());
+        let health = self.settings.health.as_deref();
+        let Err(why) = probe::ask(place.url.url(), health).await else {
+            return self.check_listener(&place.url).await;
         };
         match EndpointUrl::parse(&place.written.url) {
             // The usual mistake: other hosts can't reach what listens on the loopback address only.
             Ok(written)
                 if written.host() != place.url.host()
-                    && probe::ask(written.url()).await.is_ok() =>
+                    && probe::ask(written.url(), health).await.is_ok() =>
             {
                 Err(format!(
                     "{why}, though {written} answers; the server must listen on 0.0.0.0 or on $MAAS_HOST"
                 ))
             }
             _ => Err(why),
+        }
+    }
+
+    /// Whether it is the model that answers at a URL of this host, as far as that can be told.
+    async fn check_listener(&self, url: &EndpointUrl) -> Result<(), String> {
+        let (Listener::Own, Some(port)) =
+            (self.settings.listener, url.url().port_or_known_default())
+        else {
+            return Ok(());
+        };
+        let warden = self.warden;
+        let found = tokio::task::spawn_blocking(move || sockets::stranger_at(port, warden));
+        match found.await.unwrap_or_default() {
+            None => Ok(()),
+            Some(stranger) => Err(format!(
+                "{stranger} listens at {url}, and is no process of this copy; is the port taken?"
+            )),
         }
     }
 

@@ -1,33 +1,74 @@
-//! Asking a model whether it answers, before anyone is sent to it.
+//! Asking a model whether it answers: before anyone is sent to it, and from time to time afterwards.
 //!
-//! To an `http` URL a real request is sent, and any HTTP answer will do, a 404 as well: it shows that a server reads what
-//! it is sent. (Merely connecting would pass a server that never reads; and it would leave the simplest of servers, a
-//! shell script around netcat, waiting for a request that never comes.) Any other scheme is only connected to.
+//! Before, a real request is sent to an `http` URL, and any HTTP answer will do, a 404 as well: it shows that a server reads
+//! what it is sent. (Merely connecting would pass a server that never reads; and it would leave the simplest of servers, a
+//! shell script around netcat, waiting for a request that never comes.) Any other scheme is only connected to. Afterwards
+//! a connection is enough, for a request costs a model's time. A bundle that names a path for its health is asked there,
+//! before and afterwards, and the answer's status counts.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tracing::warn;
 use url::{Host, Url};
 
-/// How long one question may take.
+use super::place::Place;
+
+/// How long one question may take before a copy serves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks once.
+/// How often a serving model may fail to answer before it is taken for dead.
+const TRIES: u32 = 3;
+
+/// Asks a model that does not serve yet whether it answers; with `health`, whether it is well.
 ///
 /// # Errors
 /// With what happened instead of an answer.
-pub(super) async fn ask(url: &Url) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, exchange(url)).await {
+pub(super) async fn ask(url: &Url, health: Option<&str>) -> Result<(), String> {
+    within(PATIENCE, url, exchange(url, health)).await
+}
+
+/// Looks after a serving model from time to time; tells when it was not well three times in a row.
+pub(super) async fn fall_silent(place: &Place, health: Option<&str>, interval: Duration) -> String {
+    let url = place.url.url();
+    // Who is asked often is expected to answer soon.
+    let patience = interval.clamp(Duration::from_secs(1), PATIENCE);
+    let mut silent = 0;
+    loop {
+        tokio::time::sleep(interval).await;
+        let answer = match health {
+            Some(_) => within(patience, url, exchange(url, health)).await,
+            None => within(patience, url, connect(url)).await.map(drop),
+        };
+        match answer {
+            Ok(()) => silent = 0,
+            Err(why) if silent + 1 >= TRIES => {
+                return format!("the model answers no more: {why}");
+            }
+            Err(why) => {
+                silent += 1;
+                warn!(silent, reason = %why, "the model did not answer");
+            }
+        }
+    }
+}
+
+async fn within<T>(
+    patience: Duration,
+    url: &Url,
+    question: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(patience, question).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!(
             "{url} does not answer within {} s",
-            PATIENCE.as_secs()
+            patience.as_secs()
         )),
     }
 }
 
-async fn exchange(url: &Url) -> Result<(), String> {
+async fn connect(url: &Url) -> Result<TcpStream, String> {
     let port = url
         .port_or_known_default()
         .ok_or_else(|| format!("{url} has no port"))?;
@@ -38,22 +79,43 @@ async fn exchange(url: &Url) -> Result<(), String> {
         None => return Err(format!("{url} has no host")),
     };
     let connected = TcpStream::connect((host.as_str(), port)).await;
-    let mut stream = connected.map_err(|error| format!("{url} can't be connected to: {error}"))?;
+    connected.map_err(|error| format!("{url} can't be connected to: {error}"))
+}
+
+async fn exchange(url: &Url, health: Option<&str>) -> Result<(), String> {
+    let mut stream = connect(url).await?;
     if url.scheme() != "http" {
-        return Ok(());
+        return match health {
+            None => Ok(()),
+            Some(_) => Err(format!(
+                "maas.json names a path for its health, and that can be asked by http only; the model answers at {url}"
+            )),
+        };
     }
-    let authority = url.host_str().unwrap_or_default();
+    let path = health.unwrap_or(url.path());
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {authority}:{port}\r\nUser-Agent: maas-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        url.path()
+        "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: maas-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
     let failed =
         |error: std::io::Error| format!("{url} closed the connection without an answer: {error}");
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).await.map_err(failed)?;
-    if &answer != b"HTTP/" {
+    // `HTTP/1.1 200`, and what comes behind it does not matter.
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer[..5]).await.map_err(failed)?;
+    if &answer[..5] != b"HTTP/" {
         return Err(format!("{url} answers, but not with HTTP"));
+    }
+    if health.is_some() {
+        stream.read_exact(&mut answer[5..]).await.map_err(failed)?;
+        let status = std::str::from_utf8(&answer[9..]).unwrap_or_default();
+        if !status.starts_with(['2', '3']) {
+            return Err(format!(
+                "it is not well: {path} of {url} answers with status {}",
+                status.escape_debug()
+            ));
+        }
     }
     // Take the rest, so that the server is not cut off in the middle of its answer; but not for long.
     let mut rest = Vec::new();
@@ -94,20 +156,20 @@ mod tests {
             b"HTTP/1.1 404 Not Found\r\n\r\n".as_slice(),
             b"HTTP/1.1 200 OK\nLocation: /\n\nhello",
         ] {
-            ask(&server(answer).await).await.expect("it answered");
+            ask(&server(answer).await, None).await.expect("it answered");
         }
     }
 
     #[tokio::test]
     async fn what_does_not_answer_or_not_with_http_is_told_apart() {
         assert!(
-            ask(&server(b"SSH-2.0-x\r\n").await)
+            ask(&server(b"SSH-2.0-x\r\n").await, None)
                 .await
                 .expect_err("ssh")
                 .contains("not with HTTP")
         );
         assert!(
-            ask(&server(b"").await)
+            ask(&server(b"").await, None)
                 .await
                 .expect_err("silence")
                 .contains("without an answer")
@@ -115,10 +177,30 @@ mod tests {
         let nobody =
             Url::parse(&format!("http://127.0.0.1:{}", test_support::free_port())).expect("a URL");
         assert!(
-            ask(&nobody)
+            ask(&nobody, None)
                 .await
                 .expect_err("nobody")
                 .contains("can't be connected to")
         );
+    }
+
+    #[tokio::test]
+    async fn who_names_a_path_for_its_health_must_be_well_there() {
+        let health =
+            async |answer: &'static [u8]| ask(&server(answer).await, Some("/health")).await;
+        for well in [
+            b"HTTP/1.1 200 OK\r\n\r\n".as_slice(),
+            b"HTTP/1.0 302 Found\n\n",
+        ] {
+            health(well).await.expect("well");
+        }
+        for (ill, why) in [
+            (b"HTTP/1.1 503 Loading\r\n\r\n".as_slice(), "status 503"),
+            (b"HTTP/1.1 404 Not Found\r\n\r\n", "/health of http"),
+            (b"HTTP/1.1", "without an answer"),
+        ] {
+            let told = health(ill).await.expect_err("ill");
+            assert!(told.contains(why), "{told}");
+        }
     }
 }

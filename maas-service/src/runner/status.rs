@@ -96,14 +96,12 @@ impl Status {
         self.tell();
     }
 
-    /// Notes that it is out of the registry; tells whether it was in it.
-    pub(super) fn withdrawn(&mut self) -> bool {
+    /// The copy is out of the registry.
+    pub(super) fn withdrawn(&mut self) {
         self.now.url = None;
-        let Some(since) = self.serving_since.take() else {
-            return false;
-        };
-        self.served = Some(since.elapsed());
-        true
+        if let Some(since) = self.serving_since.take() {
+            self.served = Some(since.elapsed());
+        }
     }
 
     /// How far the attempt came.

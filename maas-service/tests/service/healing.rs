@@ -43,8 +43,7 @@ async fn a_model_that_always_exits_at_once_ends_in_a_crash_loop_and_disturbs_nob
         );
     }
     world.remove("bad", 1).await;
-    world.remove("good", 1).await;
-    world.nothing_is_left().await;
+    world.serving("bad", 0).await;
 }
 
 #[tokio::test]

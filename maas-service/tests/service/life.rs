@@ -116,7 +116,7 @@ async fn a_warden_that_is_killed_leaves_no_model_behind() {
     );
 }
 
-fn is_warden(pid: u32) -> bool {
+pub(crate) fn is_warden(pid: u32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.windows(8).any(|window| window == b"--warden")
 }
@@ -378,6 +378,7 @@ async fn a_model_whose_server_falls_silent_is_withdrawn_and_started_again() {
     let model = ModelFolder::with_script(
         r#""$python" -S -E serve.py & echo $! > server; wait; exec sleep 1000"#,
     );
+    // A connection is all it is asked for.
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
     let server = std::fs::read_to_string(world.daemon.folders()[0].join("work/server")).unwrap();

@@ -1,4 +1,29 @@
 //! The service against real parties: a real ZooKeeper, real runners, real models.
+//!
+//! Which faults of copies and their runners are shown to be survived, by their numbers in the doc comments of the tests:
+//!
+//! | fault | shown by |
+//! | --- | --- |
+//! | F4 a runner killed while it fetches | `interruptions::a_runner_killed_while_it_fetches…` |
+//! | F5 the daemon killed while it starts a copy | `interruptions::a_daemon_killed_while_it_starts_a_copy…` |
+//! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |
+//! | F7 daemon or runner killed while a copy drains | `draining::a_drain_goes_on_without_the_daemon…` |
+//! | F8 a runner or warden killed | `life::a_runner_that_is_killed…`, `life::a_warden_that_is_killed…`, `interruptions::a_warden_or_runner_killed_before…` |
+//! | F12 (a part) ZooKeeper away during a start | `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
+//! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
+//! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…` |
+//! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
+//! | F21, F22, F23 a model that answers slowly or without end | `maas-client/tests/hostile_models.rs`, `discovery.rs` |
+//! | F24 no `endpoint.dat` | `model_faults::a_script_that_never_writes…` |
+//! | F25 one that is garbage, a link, a pipe or a gigabyte | `model_faults::an_endpoint_dat…` |
+//! | F26 one that names another host | `model_faults::an_endpoint_dat_that_names_another_host` |
+//! | F27 one that is written anew | `places::a_model_that_moves_is_followed…` |
+//! | F28 a script that leaves its server behind, or nothing | `life::processes_that_detach…`, `healing::a_script_that_ends_well…` |
+//! | F29 a model that ignores SIGTERM | `life::a_model_that_ignores_sigterm…` |
+//! | F30 a port that is somebody else's | `places::a_server_of_somebody_else…` |
+//! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…` |
+//! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
+//! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
 
 #![allow(
     clippy::unwrap_used,
@@ -7,10 +32,14 @@
 
 mod admission;
 mod command_line;
+mod disks;
+mod draining;
 mod healing;
+mod interruptions;
 mod life;
 mod load;
 mod model_faults;
+mod places;
 mod queue_items;
 mod resources;
 mod updates;

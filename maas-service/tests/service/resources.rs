@@ -105,7 +105,8 @@ async fn a_copy_that_starts_processes_without_end_is_killed_with_all_of_them() {
     assert_eq!(status.last_failure.unwrap().out_of_memory, None);
     world.remove("bomb", 1).await;
     world.remove("good", 1).await;
-    world.nothing_is_left().await;
+    let gone = async || world.daemon.processes_of_copies().is_empty();
+    eventually(LIMIT, "all processes to end", gone).await;
 }
 
 /// F31, F32: what the script and all its children inherit.

@@ -25,6 +25,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(options: &[&str]) -> Self {
+        Self::start_with(options, Daemon::start).await
+    }
+
+    /// One whose daemon has a disk of its own, mounted with these options.
+    pub(crate) async fn start_on_disk(mount: &str, options: &[&str]) -> Self {
+        let start = |quorum: &str, options: &[&str]| Daemon::start_on_disk(quorum, options, mount);
+        Self::start_with(options, start).await
+    }
+
+    async fn start_with(options: &[&str], start: impl FnOnce(&str, &[&str]) -> Daemon) -> Self {
         let zookeeper = ZooKeeper::shared().await;
         let quorum = zookeeper.connect_string().to_owned();
         let options: Vec<&str> = ["--session_timeout", "3000"]
@@ -32,7 +42,7 @@ impl World {
             .chain(options)
             .copied()
             .collect();
-        let daemon = Daemon::start(&quorum, &options);
+        let daemon = start(&quorum, &options);
         let session = Session::connect(SessionConfig::new(&quorum)).await.unwrap();
         Self {
             daemon,

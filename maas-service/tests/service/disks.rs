@@ -1,0 +1,71 @@
+//! Disks that are full or can't be written: what runs runs on, what can't be started says why.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use maas_client::wire::state::Phase;
+use test_support::{ModelFolder, eventually};
+
+use crate::life::pid_of;
+use crate::world::{LIMIT, World};
+
+/// F17.
+#[tokio::test]
+async fn on_a_full_disk_copies_run_on_and_new_ones_wait_with_the_reason() {
+    let world = World::start_on_disk("size=8m", &["--restart_delay", "50"]).await;
+    let loud = ModelFolder::with_script(
+        r#""$python" -S -E serve.py & while [ ! -e end ]; do echo "so much to say"; sleep 0.01; done; wait"#,
+    );
+    world.add("loud", 1, loud.path()).await;
+    let pid = pid_of(&world, "loud").await;
+
+    // A bundle that doesn't fit leaves nothing of itself, or it would take the room of those that do.
+    let large = ModelFolder::answering();
+    let weights = File::create(large.path().join("weights")).unwrap();
+    weights.set_len(20 << 20).unwrap();
+    world.add("large", 1, large.path()).await;
+    world
+        .explained("large", Phase::Backoff, "No space left on device")
+        .await;
+    let small = ModelFolder::answering();
+    world.add("small", 1, small.path()).await;
+    world.serving("small", 1).await;
+    world.remove("large", 1).await;
+    world.serving("large", 0).await;
+    world.remove("small", 1).await;
+    world.serving("small", 0).await;
+
+    // Now there is no room at all.
+    let filler = world.daemon.disk().join("filler");
+    let mut fill = File::create(&filler).unwrap();
+    let piece = [b'x'; 4096];
+    let full = loop {
+        if let Err(error) = fill.write_all(&piece) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    world.add("small", 1, small.path()).await;
+    let told = async || world.daemon.log_tail().contains("No space left on device");
+    eventually(LIMIT, "the daemon to say why it starts nothing", told).await;
+    assert_eq!(world.apply("loud", &[]).await["path"], "/apply");
+    assert_eq!(pid_of(&world, "loud").await, pid, "it runs on");
+
+    drop(fill);
+    fs::remove_file(&filler).unwrap();
+    world.serving("small", 1).await;
+    assert_eq!(pid_of(&world, "loud").await, pid);
+}
+
+/// F19.
+#[tokio::test]
+async fn on_a_disk_that_cannot_be_written_the_service_ends_and_says_so() {
+    let world = World::start_on_disk("ro", &[]).await;
+    let ended = async || !world.daemon.is_running();
+    eventually(LIMIT, "the daemon to end", ended).await;
+    let log = world.daemon.log_tail();
+    assert!(
+        log.contains("for copies can't be made") && log.contains("Read-only file system"),
+        "{log}"
+    );
+}
