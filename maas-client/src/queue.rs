@@ -5,6 +5,8 @@
 //! the answer is lost, the mark tells whether the request is in the queue, and under which identity its result will
 //! appear. Taking is not done here: the daemon deletes an item in the same transaction in which it records its effect.
 
+use std::time::{Duration, Instant};
+
 use crate::layout::{Layout, ZnodePath};
 
 use crate::session::{CommitError, CreateMode, ReadResult, Session, Stat, Step, ZkError};
@@ -110,8 +112,13 @@ impl Queue {
             queue: queue.clone(),
             source,
         };
-        let stat = self.session.stat(queue).await;
-        let stat = stat.map_err(|source| failed(source.into()))?;
+        let give_up = Instant::now() + PATIENCE;
+        let stat = loop {
+            match self.session.stat(queue).await {
+                Err(error) if error.outcome_unknown() && Instant::now() < give_up => pause().await,
+                stat => break stat.map_err(|source| failed(source.into()))?,
+            }
+        };
         let waiting = stat.map_or(0, |stat| u32::try_from(stat.num_children).unwrap_or(0));
         if waiting >= self.layout.queue_limit {
             return Err(OfferError::Full {
@@ -160,6 +167,8 @@ impl Queue {
                         (None, CommitError::Whole(source)) if self.session.id() != owner => {
                             return Err(unknown(source));
                         }
+                        // It is certainly not there: the connection broke before.
+                        (None, _) if Instant::now() < give_up => pause().await,
                         (None, error) => return Err(failed(error)),
                     }
                 }
@@ -194,6 +203,13 @@ impl Queue {
         };
         Ok(readable.filter_map(item).collect())
     }
+}
+
+/// How long a sender tries to reach a server that takes its request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// The children of a queue in the order in which they came. ZooKeeper counts them with 32 bits and a sign, so that after

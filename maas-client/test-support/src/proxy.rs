@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// A proxy. When it is dropped, its connections end.
 #[derive(Debug)]
@@ -116,25 +117,39 @@ async fn serve(listener: TcpListener, target: String, state: Arc<State>, cuts: w
     }
 }
 
-/// Passes data on, in order, each piece after its delay.
+/// Passes data on, in order, each piece after its delay; what comes behind it travels at the same time.
 async fn pass(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     state: &State,
 ) {
-    let mut pieces = 0_u64;
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let latency = Duration::from_millis(state.latency_ms.load(Ordering::SeqCst));
-        tokio::time::sleep(latency).await;
-        // Spread evenly over the pieces, so that a test is the same every time.
-        pieces += 1;
-        let lost = state.lost_of_hundred.load(Ordering::SeqCst);
-        if (pieces * lost) % 100 < lost {
-            tokio::time::sleep(RETRANSMISSION).await;
+    let (on_its_way, mut arrivals) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let read = async move {
+        let mut pieces = 0_u64;
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let latency = Duration::from_millis(state.latency_ms.load(Ordering::SeqCst));
+            // Spread evenly over the pieces, so that a test is the same every time.
+            pieces += 1;
+            let lost = state.lost_of_hundred.load(Ordering::SeqCst);
+            let held_up = if (pieces * lost) % 100 < lost {
+                RETRANSMISSION
+            } else {
+                Duration::ZERO
+            };
+            let arrival = (Instant::now() + latency + held_up, buffer[..read].to_vec());
+            if on_its_way.send(arrival).is_err() {
+                return;
+            }
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
+    };
+    let write = async {
+        while let Some((due, piece)) = arrivals.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
         }
-    }
+    };
+    tokio::join!(read, write);
 }

@@ -1,15 +1,23 @@
 //! The service against real parties: a real ZooKeeper, real runners, real models.
 //!
-//! Which faults of copies and their runners are shown to be survived, by their numbers in the doc comments of the tests:
+//! Which faults are shown to be survived, by their numbers in the doc comments of the tests:
 //!
 //! | fault | shown by |
 //! | --- | --- |
+//! | F1, F3 the daemon killed before and after its transaction | `crashes::an_add_takes_effect_once…` |
+//! | F2 an answer lost in the middle of it | `zookeeper_faults::requests_take_effect_once_however_often…`, and the simulation |
 //! | F4 a runner killed while it fetches | `interruptions::a_runner_killed_while_it_fetches…` |
 //! | F5 the daemon killed while it starts a copy | `interruptions::a_daemon_killed_while_it_starts_a_copy…` |
 //! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |
 //! | F7 daemon or runner killed while a copy drains | `draining::a_drain_goes_on_without_the_daemon…` |
 //! | F8 a runner or warden killed | `life::a_runner_that_is_killed…`, `life::a_warden_that_is_killed…`, `interruptions::a_warden_or_runner_killed_before…` |
-//! | F12 (a part) ZooKeeper away during a start | `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
+//! | F9 everything killed at once | `crashes::when_everything_is_killed_at_once…` |
+//! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…` |
+//! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
+//! | F13 the daemon's session ended | `life::copies_and_registrations_survive_a_restart…` |
+//! | F14 a client's session ended | `maas-client/tests/discovery.rs` |
+//! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, and the simulation |
+//! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
 //! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…` |
 //! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
@@ -24,6 +32,11 @@
 //! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…` |
 //! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
+//! | F37 items that are no requests | `queue_items::what_is_no_request…` |
+//! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
+//! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
+//! | F40 a long queue | `long_queue::…` |
+//! | F41 an ADD that does not fit | `admission::what_does_not_fit…` |
 
 #![allow(
     clippy::unwrap_used,
@@ -32,15 +45,18 @@
 
 mod admission;
 mod command_line;
+mod crashes;
 mod disks;
 mod draining;
 mod healing;
 mod interruptions;
 mod life;
 mod load;
+mod long_queue;
 mod model_faults;
 mod places;
 mod queue_items;
 mod resources;
 mod updates;
 mod world;
+mod zookeeper_faults;

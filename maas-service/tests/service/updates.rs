@@ -8,14 +8,21 @@ use crate::load::Load;
 use crate::world::{LIMIT, World};
 
 /// The request for a version, as a sender writes it.
-fn add(name: &str, version: &str, copies: u32, model: &ModelFolder, more: &str) -> String {
+pub(crate) fn add(
+    name: &str,
+    version: &str,
+    copies: u32,
+    model: &ModelFolder,
+    more: &str,
+) -> String {
     format!(
         r#"{{"name":"{name}","version":"{version}","numInstances":{copies},"memory":64,"action":"ADD","path":"{}"{more}}}"#,
         model.path().display()
     )
 }
 
-async fn versions(world: &World, name: &str) -> Vec<String> {
+/// The versions of a model that serve, each as often as it does.
+pub(crate) async fn versions(world: &World, name: &str) -> Vec<String> {
     let registered = world.registered(name).await;
     registered
         .iter()
@@ -23,7 +30,8 @@ async fn versions(world: &World, name: &str) -> Vec<String> {
         .collect()
 }
 
-async fn history(world: &World, name: &str, version: &str) -> History {
+/// What was asked for of a version so far.
+pub(crate) async fn history(world: &World, name: &str, version: &str) -> History {
     let (name, version) = (name.parse().unwrap(), version.parse().unwrap());
     let path = world.layout.history(&name, &version);
     let (data, _) = world.session.get(&path).await.unwrap().unwrap();

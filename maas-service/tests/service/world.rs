@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) session: Session,
     pub(crate) layout: Layout,
     pub(crate) quorum: String,
-    _zookeeper: SharedZooKeeper,
+    _zookeeper: Option<SharedZooKeeper>,
 }
 
 impl World {
@@ -43,13 +43,28 @@ impl World {
             .copied()
             .collect();
         let daemon = start(&quorum, &options);
+        Self::around(daemon, quorum, Some(zookeeper)).await
+    }
+
+    /// One on a ZooKeeper of the test's own.
+    pub(crate) async fn on(quorum: &str, options: &[&str]) -> Self {
+        Self::between(quorum, quorum, options).await
+    }
+
+    /// One on a ZooKeeper of the test's own, to which the daemon has another way than the test.
+    pub(crate) async fn between(quorum: &str, daemons: &str, options: &[&str]) -> Self {
+        let daemon = Daemon::start(daemons, options);
+        Self::around(daemon, quorum.to_owned(), None).await
+    }
+
+    async fn around(daemon: Daemon, quorum: String, shared: Option<SharedZooKeeper>) -> Self {
         let session = Session::connect(SessionConfig::new(&quorum)).await.unwrap();
         Self {
             daemon,
             session,
             layout: Layout::default(),
             quorum,
-            _zookeeper: zookeeper,
+            _zookeeper: shared,
         }
     }
 

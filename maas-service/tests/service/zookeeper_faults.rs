@@ -1,0 +1,177 @@
+//! ZooKeeper slow, lossy, cut off, short of servers, or gone (F10, F11, F12, F16 of the list in `main.rs`).
+
+use std::time::{Duration, Instant};
+
+use maas_client::wire::state::{Desired, Outcome};
+use test_support::{Ensemble, ModelFolder, Proxy, ZooKeeper, eventually};
+
+use crate::life::kill;
+use crate::load::Load;
+use crate::world::{LIMIT, World};
+
+/// Offers requests for copies of models that never serve: what counts is what is wanted of them.
+async fn offer_many(world: &World, requests: u32) {
+    for n in 0..requests {
+        let item = format!(
+            r#"{{"name":"m{}","version":"1.0","numInstances":1,"memory":1,"action":"ADD","path":"file:/nowhere"}}"#,
+            n % 3
+        );
+        world.offer(&item).await;
+    }
+}
+
+/// Waits until so many copies are wanted in all, and the queue is empty.
+async fn wanted_in_all(world: &World, copies: u32) {
+    let wanted = async || {
+        let mut all = 0;
+        for name in ["m0", "m1", "m2"] {
+            let path = world
+                .layout
+                .desired(&name.parse().unwrap(), &"1.0".parse().unwrap());
+            if let Some((data, _)) = world.session.get(&path).await.ok()? {
+                all += Desired::parse(&data).unwrap().instances;
+            }
+        }
+        let queue = world.session.children(&world.layout.queue).await.ok()?;
+        (queue.is_empty() && all == copies).then_some(())
+    };
+    eventually(LIMIT, "every request to have taken effect once", wanted).await;
+}
+
+/// F10 and F11: one server of three is taken away, first a follower and then the leader, while requests come in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_one_server_of_three_gone_no_request_is_lost_or_doubled_and_no_call_fails() {
+    let mut ensemble = Ensemble::start().await;
+    let world = World::on(&ensemble.connect_string(), &["--session_timeout", "8000"]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let load = Load::start(&world, "dga").await;
+    let follower = ensemble.follower().await;
+    ensemble.kill(follower);
+    offer_many(&world, 20).await;
+    ensemble.start_again(follower);
+    wanted_in_all(&world, 20).await;
+    let leader = ensemble.leader().await;
+    ensemble.kill(leader);
+    let mut offered = 20;
+    // While there is no leader a sender is told that its request may or may not be there; it knows when it is.
+    eventually(LIMIT, "ZooKeeper to take requests again", async || {
+        world.session.stat(&world.layout.queue).await.is_ok()
+    })
+    .await;
+    offer_many(&world, 20).await;
+    offered += 20;
+    wanted_in_all(&world, offered).await;
+    load.none_failed().await;
+}
+
+/// F12: no quorum. Models and lookups go on, a model that dies is started again, and afterwards requests are taken again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_models_and_calls_go_on_and_afterwards_requests_are_taken_again() {
+    let mut ensemble = Ensemble::start().await;
+    let world = World::on(&ensemble.connect_string(), &["--session_timeout", "4000"]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    world.serving("dga", 2).await;
+    world.add("other", 1, model.path()).await;
+    let other = world.serving("other", 1).await;
+    let load = Load::start(&world, "dga").await;
+    let victim = world.statuses("other").await[0].pid.unwrap();
+    let (leader, follower) = (ensemble.leader().await, ensemble.follower().await);
+    ensemble.kill(leader);
+    ensemble.kill(follower);
+    // Sessions outlive their timeout when nobody is there to end them.
+    load.goes_on(2000).await;
+    kill(victim);
+    let folder = world.daemon.instances().join(other[0].instance.as_str());
+    let started_again = async || {
+        let said = std::fs::read_to_string(folder.join("work/endpoint.dat")).ok()?;
+        let pids = world.daemon.pids_of("serve.py");
+        (!pids.contains(&victim) && said.contains("http")).then_some(())
+    };
+    eventually(
+        LIMIT,
+        "the model to be started again without ZooKeeper",
+        started_again,
+    )
+    .await;
+    ensemble.start_again(leader);
+    ensemble.start_again(follower);
+    ensemble.leader().await;
+    let back = Instant::now();
+    eventually(LIMIT, "ZooKeeper to be asked again", async || {
+        world.session.stat(&world.layout.queue).await.is_ok()
+    })
+    .await;
+    let answer = world.add("dga", 1, model.path()).await;
+    println!(
+        "a request was taken {:?} after ZooKeeper had a leader again",
+        back.elapsed()
+    );
+    assert_eq!(answer.outcome, Outcome::Accepted);
+    world.serving("dga", 3).await;
+    world.serving("other", 1).await;
+    load.none_failed().await;
+}
+
+/// F16: everything takes two seconds each way, and then a fifth of it is lost: slow, but nothing is lost or doubled, and no
+/// session ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_slow_and_lossy_way_to_zookeeper_everything_takes_effect_once() {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let daemon_way = proxy.address();
+    let world = World::between(
+        zookeeper.connect_string(),
+        &daemon_way,
+        &["--session_timeout", "20000"],
+    )
+    .await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let before = world
+        .session
+        .stat(&world.layout.epoch())
+        .await
+        .unwrap()
+        .unwrap()
+        .version;
+    proxy.set_loss(20);
+    offer_many(&world, 10).await;
+    wanted_in_all(&world, 10).await;
+    proxy.set_latency(Duration::from_secs(2));
+    offer_many(&world, 10).await;
+    wanted_in_all(&world, 20).await;
+    let after = world
+        .session
+        .stat(&world.layout.epoch())
+        .await
+        .unwrap()
+        .unwrap()
+        .version;
+    assert_eq!(before, after, "the daemon has led all the time");
+}
+
+/// F2 and F16: connections break again and again while requests are taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_take_effect_once_however_often_the_connection_breaks() {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let world = World::between(
+        zookeeper.connect_string(),
+        &proxy.address(),
+        &["--session_timeout", "8000"],
+    )
+    .await;
+    world.leads().await;
+    for n in 1..=12 {
+        offer_many(&world, 3).await;
+        proxy.break_connections();
+        if n % 4 == 0 {
+            wanted_in_all(&world, n * 3).await;
+        }
+    }
+    wanted_in_all(&world, 36).await;
+}
