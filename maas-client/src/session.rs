@@ -510,11 +510,12 @@ fn several(paths: &[ZnodePath]) -> String {
 }
 
 fn connector(config: &SessionConfig) -> zk::Connector {
-    // A server that is just booting may accept a connection and then stay mute; the crate's default would wait for
-    // 2/5 of the session timeout before it tries the next one.
+    // A connection is given up when nothing has come over it for this long, though it is asked for a sign of life after 3/8
+    // of it: the longest that the crate permits, so that a slow server (two seconds for an answer, in a session of six) is
+    // not taken for a dead one, and left and found again for ever.
     zk::Client::connector()
         .with_session_timeout(config.session_timeout)
-        .with_connection_timeout(Duration::from_millis(1500).min(config.session_timeout))
+        .with_connection_timeout(config.session_timeout * 3 / 5)
 }
 
 /// Tries until a server answers or the time is over. The crate gives up at the first failure of a young connection.
