@@ -6,6 +6,8 @@
 //! understood is set aside with its reason, and never holds up the next request. Nothing here waits for a model to start.
 
 mod batch;
+#[cfg(test)]
+mod history_check;
 mod records;
 mod ruling;
 

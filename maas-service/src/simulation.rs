@@ -13,12 +13,15 @@ mod model_tree;
 mod oracle;
 mod schedule;
 
+pub(crate) use oracle::{Ask, MODELS, MOST, VERSIONS, draw_asks, expected};
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many schedules are run unless told otherwise.
 const SCHEDULES: u64 = 100_000;
 
-fn number(variable: &str) -> Option<u64> {
+/// A number from the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
+use rand::rngs::StdRng;
+
 /// A request as a schedule makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     Add {
         model: usize,
         version: usize,
@@ -29,14 +32,14 @@ pub(super) enum Ask {
     Garbage,
 }
 
-pub(super) const MODELS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const MODELS: [&str; 3] = ["a", "b", "c"];
 /// How many copies of one version have room on the machine.
-pub(super) const MOST: u32 = 10;
-pub(super) const VERSIONS: [&str; 3] = ["1", "2", "3"];
+pub(crate) const MOST: u32 = 10;
+pub(crate) const VERSIONS: [&str; 3] = ["1", "2", "3"];
 
 impl Ask {
     /// The item to put into the queue, with an id of the sender's if it has one.
-    pub(super) fn item(&self, id: Option<&str>) -> String {
+    pub(crate) fn item(&self, id: Option<&str>) -> String {
         let id = id.map_or(String::new(), |id| format!(r#","id":"{id}""#));
         let common = |model: &usize, version: &usize, copies: &u32, action: &str| {
             format!(
@@ -86,10 +89,48 @@ impl Ask {
     }
 }
 
+/// A list of requests, with the ids of their senders where they have one.
+pub(crate) fn draw_asks(dice: &mut StdRng, with_updates: bool) -> Vec<(Ask, Option<String>)> {
+    let mut asks = Vec::new();
+    for _ in 0..dice.random_range(3..14) {
+        let model = dice.random_range(0..MODELS.len());
+        let version = dice.random_range(0..2);
+        let copies = dice.random_range(1..4);
+        let ask = match dice.random_range(0..100) {
+            0..45 => {
+                let path = u32::from(dice.random_ratio(1, 10));
+                Ask::Add {
+                    model,
+                    version,
+                    copies,
+                    path,
+                }
+            }
+            45..70 => Ask::Remove {
+                model,
+                version,
+                copies,
+            },
+            70..80 => Ask::Restart { model, version },
+            80..92 if with_updates => Ask::Replace {
+                model,
+                version,
+                copies,
+            },
+            _ => Ask::Garbage,
+        };
+        let id = dice
+            .random_ratio(1, 4)
+            .then(|| format!("id-{}", dice.random_range(0..4)));
+        asks.push((ask, id));
+    }
+    asks
+}
+
 /// How many copies of each version should run in the end, and how many requests are accepted, refused and set aside, when
 /// each takes effect once and in this order. A request whose id came before counts for nothing. Knows nothing of rolling
 /// updates.
-pub(super) fn expected(
+pub(crate) fn expected(
     asks: &[(Ask, Option<String>)],
 ) -> (BTreeMap<(usize, usize), u32>, [usize; 3]) {
     let mut standing: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();

@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::machine::{Hands, Machine};
 use super::model_tree::{Fault, Handle, ModelTree};
-use super::oracle::{Ask, MODELS, MOST, VERSIONS, expected};
+use super::oracle::{Ask, MODELS, MOST, VERSIONS, draw_asks, expected};
 use crate::intake::Intake;
 use crate::leader::Lead;
 use crate::plan::{ModelKey, Room};
@@ -73,7 +73,7 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
         world.machine.borrow_mut().broken = |(_, version)| version.as_str() == VERSIONS[1];
     }
     let faulty = world.dice.random_range(0..8);
-    let mut left: Vec<(Ask, Option<String>)> = world.draw_asks(with_updates);
+    let mut left: Vec<(Ask, Option<String>)> = draw_asks(&mut world.dice, with_updates);
     left.reverse();
     world.new_leader();
     for _ in 0..world.dice.random_range(20..180) {
@@ -148,44 +148,6 @@ impl World {
             println!("{:>8} ms  {what}", self.clock.get().as_millis());
         }
         self.told.push(what);
-    }
-
-    fn draw_asks(&mut self, with_updates: bool) -> Vec<(Ask, Option<String>)> {
-        let dice = &mut self.dice;
-        let mut asks = Vec::new();
-        for _ in 0..dice.random_range(3..14) {
-            let model = dice.random_range(0..MODELS.len());
-            let version = dice.random_range(0..2);
-            let copies = dice.random_range(1..4);
-            let ask = match dice.random_range(0..100) {
-                0..45 => {
-                    let path = u32::from(dice.random_ratio(1, 10));
-                    Ask::Add {
-                        model,
-                        version,
-                        copies,
-                        path,
-                    }
-                }
-                45..70 => Ask::Remove {
-                    model,
-                    version,
-                    copies,
-                },
-                70..80 => Ask::Restart { model, version },
-                80..92 if with_updates => Ask::Replace {
-                    model,
-                    version,
-                    copies,
-                },
-                _ => Ask::Garbage,
-            };
-            let id = dice
-                .random_ratio(1, 4)
-                .then(|| format!("id-{}", dice.random_range(0..4)));
-            asks.push((ask, id));
-        }
-        asks
     }
 
     fn offer(&mut self, ask: Ask, id: Option<String>) {
