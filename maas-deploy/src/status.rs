@@ -171,10 +171,10 @@ async fn records<T, E>(
 fn text(status: &Status) -> String {
     let mut lines = vec![match &status.service {
         Some(leader) => format!(
-            "service: leads on {} (process {}) since {}; {} standing by; {} MB of {} MB given to {} copies",
+            "service: leads on {} (process {}) for {}; {} standing by; {} MB of {} MB given to {} copies",
             leader.host,
             leader.pid,
-            ago(leader.since_ms),
+            span(leader.since_ms),
             status.services.saturating_sub(1),
             leader.memory_used_mb,
             leader.memory_mb,
@@ -232,13 +232,13 @@ fn model_lines(model: &Model) -> Vec<String> {
             progress
                 .doing
                 .iter()
-                .map(|doing| format!("  {doing}, since {}", ago(progress.since_ms))),
+                .map(|doing| format!("  {doing}, for {}", span(progress.since_ms))),
         );
         lines.extend(progress.pending.iter().map(|pending| {
             format!(
-                "  pending: {} since {}: {}",
+                "  pending: {} for {}: {}",
                 pending.copies,
-                ago(progress.since_ms),
+                span(progress.since_ms),
                 pending.reason
             )
         }));
@@ -281,11 +281,11 @@ fn model_lines(model: &Model) -> Vec<String> {
 
 fn copy_lines(copy: &InstanceStatus) -> Vec<String> {
     let mut line = format!(
-        "  copy {} on {}: {} since {}",
+        "  copy {} on {}: {} for {}",
         copy.instance,
         copy.host,
         copy.phase,
-        ago(copy.since_ms)
+        span(copy.since_ms)
     );
     if let Some(pid) = copy.pid {
         line.push_str(&format!(", process {pid}"));
@@ -336,13 +336,17 @@ fn failure_lines(failure: &CopyFailure) -> Vec<String> {
     lines
 }
 
-/// A time that is past, as a person says it.
-fn ago(ms: i64) -> String {
+/// How long a time is past, as a person says it.
+fn span(ms: i64) -> String {
     let seconds = (now_ms() - ms).max(0) / 1000;
     match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7200 => format!("{} min ago", seconds / 60),
-        7200..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
+}
+
+fn ago(ms: i64) -> String {
+    format!("{} ago", span(ms))
 }

@@ -5,12 +5,12 @@
 //! another took over can't change anything any more, whatever it believes.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CreateMode, Session, Step, TreeWatch, WatchScope, ZkError};
 use serde::{Deserialize, Serialize};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::crash::crash_point;
 
@@ -86,17 +86,35 @@ pub struct Place {
 )]
 pub struct OtherPlace(pub Place);
 
-/// Waits until we lead.
+/// Waits until we lead. A daemon at another place may just have been killed: it is given `patience` to vanish.
 ///
 /// # Errors
-/// [`OtherPlace`] when a daemon at another place leads or stands in line.
-pub async fn lead(session: &Session, layout: &Layout, place: &Place) -> Result<Lead, OtherPlace> {
+/// [`OtherPlace`] when a daemon at another place leads or stands in line, and goes on doing so.
+pub async fn lead(
+    session: &Session,
+    layout: &Layout,
+    place: &Place,
+    patience: Duration,
+) -> Result<Lead, OtherPlace> {
     let root = layout.leader_root();
     let mut events = session.watch(&root, WatchScope::Node);
+    let mut elsewhere_since: Option<Instant> = None;
     loop {
-        match contend(session, layout, place, &mut events).await {
+        let contest = contend(session, layout, place, &mut events).await;
+        if !matches!(contest, Ok(Contest::Elsewhere(_))) {
+            elsewhere_since = None;
+        }
+        match contest {
             Ok(Contest::Won(lead)) => return Ok(lead),
-            Ok(Contest::Elsewhere(other)) => return Err(OtherPlace(other)),
+            Ok(Contest::Elsewhere(other)) => {
+                if elsewhere_since.is_none() {
+                    warn!(host = %other.host, instances = %other.instances.display(), "a daemon at another place is in line; waiting whether its session ends");
+                }
+                if elsewhere_since.get_or_insert_with(Instant::now).elapsed() > patience {
+                    return Err(OtherPlace(other));
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
             Ok(Contest::PlaceLost) => debug!("our place in the line is lost; taking another one"),
             Err(error) => {
                 debug!(%error, "contending for the lead again");

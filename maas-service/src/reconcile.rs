@@ -81,6 +81,7 @@ pub(crate) struct Found {
 impl Reconciler<Session, LocalLauncher> {
     /// Reconciles for as long as we lead; `ends` tells of runners that ended. Dropping the future is harmless.
     pub async fn run(&mut self, lead: &Lead, ends: &mut mpsc::UnboundedReceiver<Ended>) {
+        self.leader.since_ms = now_ms();
         let mut changes = self
             .tree
             .watch(&self.layout.desired_root(), WatchScope::Tree);

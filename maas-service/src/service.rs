@@ -111,9 +111,11 @@ impl Service {
 
     async fn serve(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let session = self.session.clone();
+        // ZooKeeper forgets a daemon that was killed only when its session is over.
+        let patience = self.config.session.session_timeout + Duration::from_secs(2);
         while !stop.is_cancelled() {
             let lead = tokio::select! {
-                lead = leader::lead(&session, &self.layout, &self.place) => lead,
+                lead = leader::lead(&session, &self.layout, &self.place, patience) => lead,
                 () = stop.cancelled() => break,
             };
             let lead = match lead {

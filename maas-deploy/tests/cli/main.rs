@@ -5,106 +5,19 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod operating;
+mod site;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use test_support::{Daemon, Hdfs, ModelFolder, SharedZooKeeper, TempDir, ZooKeeper, eventually};
+use test_support::{Daemon, Hdfs, ModelFolder, eventually};
+
+use site::{Run, Site, deploy, run};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A ZooKeeper tree and a model store of its own.
-struct Site {
-    zookeeper: SharedZooKeeper,
-    store: TempDir,
-}
-
-impl Site {
-    async fn new() -> Self {
-        Self {
-            zookeeper: ZooKeeper::shared().await,
-            store: TempDir::new().unwrap(),
-        }
-    }
-
-    fn store(&self) -> &str {
-        self.store.path().to_str().unwrap()
-    }
-
-    /// Runs `maas_deploy` on this site.
-    fn deploy(&self, args: &[&str]) -> Run {
-        let mut all = vec!["-zq", self.zookeeper.connect_string()];
-        all.extend(args);
-        deploy(&all)
-    }
-
-    fn add(&self, name: &str, folder: &Path, more: &[&str]) -> Run {
-        let folder = folder.to_str().unwrap();
-        let mut all = vec![
-            "-mo",
-            "ADD",
-            "-n",
-            name,
-            "-v",
-            "1.0",
-            "-m",
-            "64",
-            "-lmp",
-            folder,
-            "-hmp",
-            self.store(),
-        ];
-        all.extend(more);
-        self.deploy(&all)
-    }
-
-    async fn queued(&self) -> Vec<String> {
-        let config = maas_client::SessionConfig::new(self.zookeeper.connect_string());
-        let session = maas_client::Session::connect(config).await.unwrap();
-        let layout = maas_client::layout::Layout::default();
-        let waiting = maas_client::queue::Queue::new(session.clone(), layout)
-            .peek(100)
-            .await
-            .unwrap();
-        session.close().await;
-        waiting
-            .into_iter()
-            .map(|item| String::from_utf8(item.data).unwrap())
-            .collect()
-    }
-}
-
-/// What a run of the program gave.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn deploy(args: &[&str]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_maas_deploy"));
-    command
-        .args(args)
-        .env_remove("MAAS_ZOOKEEPER")
-        .env_remove("HADOOP_CONF_DIR")
-        .stdin(Stdio::null());
-    run(&mut command)
-}
-
-fn run(command: &mut Command) -> Run {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    Run {
-        code: status.code().unwrap(),
-        stdout,
-        stderr,
-    }
-}
 
 fn curl(url: &str) -> String {
     let run = run(Command::new("curl").args(["-sS", "-i", "--max-time", "10", url]));

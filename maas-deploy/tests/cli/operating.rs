@@ -1,0 +1,166 @@
+//! Running models over time: new versions, restarts, and the one command that explains what is wrong.
+
+use test_support::{Daemon, ModelFolder, eventually};
+
+use crate::LIMIT;
+use crate::site::{Run, Site};
+
+/// An ADD of version 2.0 that replaces 1.0, waited for.
+fn replace(site: &Site, model: &ModelFolder, more: &[&str]) -> Run {
+    let folder = model.path().to_str().unwrap();
+    let mut all = vec![
+        "-mo",
+        "ADD",
+        "-n",
+        "dga",
+        "-v",
+        "2.0",
+        "-m",
+        "64",
+        "-lmp",
+        folder,
+        "-hmp",
+        site.store(),
+        "--replace",
+        "1.0",
+        "--wait",
+    ];
+    all.extend(more);
+    site.deploy(&all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_replaces_the_old_one_with_as_many_copies() {
+    let site = Site::new().await;
+    let _daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let (old, new) = (
+        ModelFolder::answering(),
+        ModelFolder::with_script(r#"exec "$python" -S -E serve.py new"#),
+    );
+    let run = replace(&site, &new, &[]);
+    assert!(
+        run.code == 2 && run.stderr.contains("there is nothing to replace"),
+        "{} {}",
+        run.code,
+        run.stderr
+    );
+    assert_eq!(site.add("dga", old.path(), &["-ni", "2", "--wait"]).code, 0);
+    let run = replace(&site, &new, &[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("taking the place of 1.0: 1 of 2 copies are in place"),
+        "{}",
+        run.stderr
+    );
+    eventually(LIMIT, "the old version to be gone", async || {
+        let list = site.deploy(&["-mo", "LIST"]).stdout;
+        (list.contains("Model dga @ 2.0") && !list.contains("Model dga @ 1.0"))
+            .then_some(())
+            .ok_or(list)
+    })
+    .await;
+    let run = site.deploy(&["-mo", "RESTART", "-n", "dga", "-v", "2.0", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(
+        run.stderr.matches("serving at http://").count(),
+        2,
+        "{}",
+        run.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_that_fails_is_given_up_with_the_reason() {
+    let site = Site::new().await;
+    let _daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let (old, new) = (
+        ModelFolder::answering(),
+        ModelFolder::with_script("exec sleep 1000"),
+    );
+    assert_eq!(site.add("dga", old.path(), &["-ni", "1", "--wait"]).code, 0);
+    let run = replace(&site, &new, &["--deadline", "2"]);
+    assert!(
+        run.code == 3
+            && run
+                .stderr
+                .contains("1.0 is back: only 0 of 1 copies came to serve within 2 s"),
+        "{} {}",
+        run.code,
+        run.stderr
+    );
+    let status = site.deploy(&["-mo", "STATUS", "-n", "dga", "-v", "2.0"]);
+    assert!(status.stdout.contains("rolled back"), "{}", status.stdout);
+}
+
+/// Every kind of trouble is told by STATUS: what, why, since when, and the model's own last words.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_explains_what_does_not_serve_and_why() {
+    let site = Site::new().await;
+    let run = site.deploy(&["-mo", "STATUS"]);
+    assert!(
+        run.code == 0 && run.stdout.contains("none leads"),
+        "{}",
+        run.stdout
+    );
+    let _daemon = Daemon::start(
+        site.zookeeper.connect_string(),
+        &["--memory", "1000", "--start_timeout", "2"],
+    );
+    let scripts = [
+        ("code", "echo 'weights are missing' >&2; exit 3"),
+        ("signal", "kill -SEGV $$"),
+        ("mute", "exec sleep 1000"),
+        (
+            "greedy",
+            r#"exec "$python" -S -c 'import time; hoard = bytearray(200 * 1024 * 1024); time.sleep(1000)'"#,
+        ),
+    ];
+    let folders: Vec<ModelFolder> = scripts
+        .iter()
+        .map(|(_, script)| ModelFolder::with_script(script))
+        .collect();
+    for ((name, _), folder) in scripts.iter().zip(&folders) {
+        assert_eq!(site.add(name, folder.path(), &["-ni", "1"]).code, 0);
+    }
+    let good = ModelFolder::answering();
+    assert_eq!(
+        site.add("good", good.path(), &["-ni", "1", "--wait"]).code,
+        0
+    );
+    // 320 MB of 1000 are given; eleven copies of 64 MB have no room beside them.
+    assert_eq!(site.add("crowded", good.path(), &["-ni", "11"]).code, 0);
+    let run = site.add("huge", good.path(), &["-ni", "100", "--wait"]);
+    assert!(
+        run.code == 4 && run.stderr.contains("1000 MB"),
+        "{}",
+        run.stderr
+    );
+    let expected = [
+        "service: leads on",
+        "good 1.0: 1 of 1 copies serve",
+        "exit code 3",
+        "| weights are missing",
+        "signal 11",
+        "the model did not serve within 2 s",
+        "MB used of 64 MB",
+        "a copy needs 64 MB",
+        "this machine has 1000 MB for copies in all",
+    ];
+    eventually(LIMIT, "everything to be explained", async || {
+        let status = site.deploy(&["-mo", "STATUS"]).stdout;
+        match expected.iter().find(|text| !status.contains(**text)) {
+            None => Ok(()),
+            Some(missing) => Err(format!("without `{missing}`: {status}")),
+        }
+    })
+    .await;
+    let run = site.deploy(&["-mo", "STATUS", "-n", "code", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let failure = &document["models"][0]["copies"][0]["last_failure"];
+    assert_eq!(failure["exit_code"], 3, "{document:#}");
+    assert!(
+        failure["at_ms"].is_i64() && document["service"]["memory_mb"] == 1000,
+        "{document:#}"
+    );
+}
