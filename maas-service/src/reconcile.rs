@@ -5,6 +5,7 @@
 //! models' runners die, for they are started again ever more slowly, and since when copies serve.
 
 mod board;
+mod report;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{Session, Step, TreeWatch, WatchScope, ZkError};
-use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
+use maas_client::wire::progress::{Leader, Lost};
 use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
 use rand::rngs::StdRng;
@@ -27,6 +28,7 @@ use crate::rollout::SETTLING;
 use crate::runner::Backoff;
 use crate::tree::Tree;
 use board::Board;
+use report::Pass;
 use update::Update;
 
 /// How long to wait at most before looking again.
@@ -234,10 +236,17 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         let planned = plan(&wanted, &touchable, free, now);
         self.note_crowded(&planned);
         let failures = self.carry_out(&planned, &desired, &touchable).await;
-        let progress = self.progress(
-            &desired, &wanted, &copies, &statuses, &updates, &planned, &failures,
-        );
-        let leader = self.show_leader(&copies);
+        let pass = Pass {
+            desired: &desired,
+            wanted: &wanted,
+            copies: &copies,
+            statuses: &statuses,
+            updates: &updates,
+            planned: &planned,
+            failures: &failures,
+        };
+        let progress = pass.progress(&self.board, |model| self.lost.get(model).cloned());
+        let leader = pass.leader(&self.leader, self.room());
         if let Err(error) = self
             .board
             .publish(&self.tree, &self.layout, lead, progress, leader)
@@ -458,81 +467,6 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .collect()
     }
 
-    /// What is to be published of every model that should run or does.
-    #[expect(clippy::too_many_arguments, reason = "it sums up a whole pass")]
-    fn progress(
-        &self,
-        desired: &BTreeMap<ModelKey, Found>,
-        wanted: &BTreeMap<ModelKey, Wanted>,
-        copies: &[Copy],
-        statuses: &[InstanceStatus],
-        updates: &[Update],
-        planned: &Plan,
-        failures: &[(Option<ModelKey>, String)],
-    ) -> BTreeMap<ModelKey, Progress> {
-        let mut all: BTreeMap<ModelKey, Progress> = BTreeMap::new();
-        let entry = |key: &ModelKey| {
-            let before = self.board.progress(key);
-            (
-                key.clone(),
-                Progress {
-                    wanted: wanted.get(key).map_or(0, |wanted| wanted.copies),
-                    running: 0,
-                    serving: 0,
-                    reached: self.board.reached(key),
-                    doing: Vec::new(),
-                    pending: planned.pending.get(key).map(|&(copies, shortage)| Pending {
-                        copies,
-                        reason: explain(shortage, wanted.get(key)),
-                    }),
-                    lost: self
-                        .lost
-                        .get(key)
-                        .or(before.and_then(|before| before.lost.as_ref()))
-                        .cloned(),
-                    since_ms: 0,
-                },
-            )
-        };
-        all.extend(desired.keys().map(entry));
-        for copy in copies.iter().filter(|copy| copy.life != Life::Dead) {
-            if let Some(key) = &copy.model {
-                all.entry(key.clone())
-                    .or_insert_with(|| entry(key).1)
-                    .running += 1;
-            }
-        }
-        for status in statuses.iter().filter(|status| status.phase.is_serving()) {
-            let key = (status.name.clone(), status.version.clone());
-            if let Some(progress) = all.get_mut(&key) {
-                progress.serving += 1;
-            }
-        }
-        for (key, progress) in &mut all {
-            progress.doing = doing(key, copies, planned, updates, failures);
-            let found = desired.get(key);
-            let as_asked = found.is_some_and(|found| {
-                let asked = found.desired.instances;
-                found.desired.replaces.is_none()
-                    && (progress.running, progress.serving) == (asked, asked)
-            });
-            if let Some(found) = found.filter(|_| as_asked && progress.doing.is_empty()) {
-                progress.reached = found.desired.generation;
-            }
-        }
-        all
-    }
-
-    fn show_leader(&self, copies: &[Copy]) -> Leader {
-        let all = self.room();
-        Leader {
-            memory_used_mb: all.memory_mb - all.beside(copies).memory_mb,
-            copies: u32::try_from(copies.iter().filter(|copy| copy.life != Life::Dead).count())
-                .unwrap_or(u32::MAX),
-            ..self.leader.clone()
-        }
-    }
-
     async fn statuses(&self) -> Result<Vec<InstanceStatus>, ZkError> {
         let root = self.layout.instances_root();
         let names = self.tree.children(&root).await?;
@@ -607,75 +541,4 @@ fn lost(instance: &InstanceId) -> Lost {
             last_output: Vec::new(),
         },
     }
-}
-
-fn explain(shortage: Shortage, wanted: Option<&Wanted>) -> String {
-    let needed = wanted.map_or(0, |wanted| wanted.memory_mb);
-    match shortage {
-        Shortage::Memory { free_mb } => format!(
-            "a copy needs {needed} MB, and of this machine's memory for copies {free_mb} MB are free"
-        ),
-        Shortage::Vcores => "every virtual core of this machine is given to a copy".to_owned(),
-        Shortage::TooSoon(_) => {
-            "its last runner died; the next one is started a little later".to_owned()
-        }
-    }
-}
-
-/// What a pass did about one model, in words.
-fn doing(
-    key: &ModelKey,
-    copies: &[Copy],
-    planned: &Plan,
-    updates: &[Update],
-    failures: &[(Option<ModelKey>, String)],
-) -> Vec<String> {
-    let mut doing = Vec::new();
-    for update in updates {
-        let standing = &update.standing;
-        if update.new == *key {
-            doing.push(format!(
-                "taking the place of {}: {} of {} copies are in place",
-                update.old.1, standing.settled, standing.new
-            ));
-        }
-        if update.old == *key {
-            doing.push(format!("{} takes its place", update.new.1));
-        }
-    }
-    let count = |is: fn(&Action) -> bool| {
-        let ours = |action: &&Action| is(action) && model_of(action, copies) == Some(key);
-        planned.actions.iter().filter(ours).count()
-    };
-    for (verb, number) in [
-        (
-            "starting",
-            count(|action| matches!(action, Action::Launch(_))),
-        ),
-        (
-            "stopping",
-            count(|action| matches!(action, Action::Stop(_))),
-        ),
-        ("killing", count(|action| matches!(action, Action::Kill(_)))),
-    ] {
-        if number > 0 {
-            doing.push(format!(
-                "{verb} {number} {}",
-                if number == 1 { "copy" } else { "copies" }
-            ));
-        }
-    }
-    let ending = copies
-        .iter()
-        .filter(|copy| copy.model.as_ref() == Some(key) && copy.life == Life::Stopping);
-    match ending.count() {
-        0 => {}
-        1 => doing.push("1 copy is ending".to_owned()),
-        many => doing.push(format!("{many} copies are ending")),
-    }
-    let ours = failures
-        .iter()
-        .filter(|(model, _)| model.as_ref() == Some(key));
-    doing.extend(ours.map(|(_, error)| format!("failed and will be tried again: {error}")));
-    doing
 }

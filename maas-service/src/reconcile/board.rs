@@ -28,15 +28,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// The last generation of a model that was wholly carried out.
-    pub(super) fn reached(&self, model: &ModelKey) -> u64 {
-        let published = self.published.as_ref();
-        published
-            .and_then(|all| all.get(model))
-            .map_or(0, |progress| progress.reached)
-    }
-
-    /// What was published of a model's last dead runner.
+    /// What was published of a model last.
     pub(super) fn progress(&self, model: &ModelKey) -> Option<&Progress> {
         self.published.as_ref()?.get(model)
     }

@@ -1,0 +1,156 @@
+//! What a pass comes to: of each model what there is, what was done, and why something is missing, in words. Pure.
+
+use std::collections::BTreeMap;
+
+use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
+use maas_client::wire::state::InstanceStatus;
+
+use super::board::Board;
+use super::update::Update;
+use super::{Found, model_of};
+use crate::plan::{Action, Copy, Life, ModelKey, Plan, Room, Shortage, Wanted};
+
+/// All that a pass saw and did.
+pub(super) struct Pass<'a> {
+    pub(super) desired: &'a BTreeMap<ModelKey, Found>,
+    pub(super) wanted: &'a BTreeMap<ModelKey, Wanted>,
+    pub(super) copies: &'a [Copy],
+    pub(super) statuses: &'a [InstanceStatus],
+    pub(super) updates: &'a [Update],
+    pub(super) planned: &'a Plan,
+    /// What went wrong, of which model.
+    pub(super) failures: &'a [(Option<ModelKey>, String)],
+}
+
+impl Pass<'_> {
+    /// What is to be published of every model that should run or does; `lost` tells of dead runners, `board` what was
+    /// published before.
+    pub(super) fn progress(
+        &self,
+        board: &Board,
+        lost: impl Fn(&ModelKey) -> Option<Lost>,
+    ) -> BTreeMap<ModelKey, Progress> {
+        let blank = |key: &ModelKey| {
+            let before = board.progress(key);
+            Progress {
+                wanted: self.wanted.get(key).map_or(0, |wanted| wanted.copies),
+                running: 0,
+                serving: 0,
+                reached: before.map_or(0, |before| before.reached),
+                doing: self.doing(key),
+                pending: self.pending(key),
+                lost: lost(key).or_else(|| before?.lost.clone()),
+                since_ms: 0,
+            }
+        };
+        let mut all: BTreeMap<ModelKey, Progress> = self
+            .desired
+            .keys()
+            .map(|key| (key.clone(), blank(key)))
+            .collect();
+        for copy in self.copies.iter().filter(|copy| copy.life != Life::Dead) {
+            if let Some(key) = &copy.model {
+                all.entry(key.clone()).or_insert_with(|| blank(key)).running += 1;
+            }
+        }
+        for status in self
+            .statuses
+            .iter()
+            .filter(|status| status.phase.is_serving())
+        {
+            let key = (status.name.clone(), status.version.clone());
+            if let Some(progress) = all.get_mut(&key) {
+                progress.serving += 1;
+            }
+        }
+        for (key, progress) in &mut all {
+            if let Some(found) = self.desired.get(key) {
+                let asked = found.desired.instances;
+                let as_asked = (progress.running, progress.serving) == (asked, asked);
+                if as_asked && found.desired.replaces.is_none() && progress.doing.is_empty() {
+                    progress.reached = found.desired.generation;
+                }
+            }
+        }
+        all
+    }
+
+    /// The leader as it shows itself, where the machine has `room` for copies in all.
+    pub(super) fn leader(&self, leader: &Leader, room: Room) -> Leader {
+        let living = self.copies.iter().filter(|copy| copy.life != Life::Dead);
+        Leader {
+            memory_used_mb: room.memory_mb - room.beside(self.copies).memory_mb,
+            copies: u32::try_from(living.count()).unwrap_or(u32::MAX),
+            ..leader.clone()
+        }
+    }
+
+    fn pending(&self, key: &ModelKey) -> Option<Pending> {
+        let &(copies, shortage) = self.planned.pending.get(key)?;
+        let needed = self.wanted.get(key).map_or(0, |wanted| wanted.memory_mb);
+        let reason = match shortage {
+            Shortage::Memory { free_mb } => format!(
+                "a copy needs {needed} MB, and of this machine's memory for copies {free_mb} MB are free"
+            ),
+            Shortage::Vcores => "every virtual core of this machine is given to a copy".to_owned(),
+            Shortage::TooSoon(_) => {
+                "its last runner died; the next one is started a little later".to_owned()
+            }
+        };
+        Some(Pending { copies, reason })
+    }
+
+    /// What was done about one model.
+    fn doing(&self, key: &ModelKey) -> Vec<String> {
+        let mut doing = Vec::new();
+        for update in self.updates {
+            let standing = &update.standing;
+            if update.new == *key {
+                doing.push(format!(
+                    "taking the place of {}: {} of {} copies are in place",
+                    update.old.1, standing.settled, standing.new
+                ));
+            }
+            if update.old == *key {
+                doing.push(format!("{} takes its place", update.new.1));
+            }
+        }
+        let count = |is: fn(&Action) -> bool| {
+            let ours = |action: &&Action| is(action) && model_of(action, self.copies) == Some(key);
+            self.planned.actions.iter().filter(ours).count()
+        };
+        let ending = self
+            .copies
+            .iter()
+            .filter(|copy| copy.model.as_ref() == Some(key) && copy.life == Life::Stopping);
+        let numbers = [
+            (
+                "starting",
+                count(|action| matches!(action, Action::Launch(_))),
+            ),
+            (
+                "stopping",
+                count(|action| matches!(action, Action::Stop(_))),
+            ),
+            ("killing", count(|action| matches!(action, Action::Kill(_)))),
+            ("waiting for the end of", ending.count()),
+        ];
+        doing.extend(
+            numbers
+                .iter()
+                .filter(|(_, number)| *number > 0)
+                .map(|(verb, number)| {
+                    format!(
+                        "{verb} {number} {}",
+                        if *number == 1 { "copy" } else { "copies" }
+                    )
+                }),
+        );
+        let ours = self
+            .failures
+            .iter()
+            .filter(|(model, _)| model.as_ref() == Some(key));
+        doing.extend(ours.map(|(_, error)| format!("failed and will be tried again: {error}")));
+        doing
+    }
+}
