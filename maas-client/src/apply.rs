@@ -251,13 +251,18 @@ impl Caller {
             .as_ref()
             .map_err(|why| bad_url(why.clone()))?;
         let uri = endpoint.target.uri(path, args).map_err(bad_url)?;
-        match tokio::time::timeout(self.options.deadline, self.get(server, &uri)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ApplyError::Deadline {
+        let called = tokio::time::timeout(self.options.deadline, self.get(server, &uri)).await;
+        let answer = called.unwrap_or_else(|_| {
+            Err(ApplyError::Deadline {
                 url: server.uri(&uri),
                 deadline: self.options.deadline,
-            }),
+            })
+        });
+        match &answer {
+            Err(error) if error.is_endpoints_fault() => endpoint.conduct.note_bad(),
+            _ => endpoint.conduct.note_good(),
         }
+        answer
     }
 
     /// Closes the connections that nobody uses to servers that are in the registry no more, and keeps none to them. They

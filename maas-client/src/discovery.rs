@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::apply::CallTarget;
+use crate::ejection::Conduct;
 use crate::layout::{Layout, ZnodePath};
 use crate::name::{InstanceId, ModelName, Version};
 use crate::registry::{Entry, Registry};
@@ -37,6 +38,7 @@ pub struct Endpoint {
     /// Its functions.
     pub functions: Functions,
     pub(crate) target: CallTarget,
+    pub(crate) conduct: Conduct,
 }
 
 impl From<Registration> for Endpoint {
@@ -57,6 +59,7 @@ impl From<Registration> for Endpoint {
             url: url.as_str().to_owned(),
             functions,
             target,
+            conduct: Conduct::default(),
         }
     }
 }
@@ -141,7 +144,8 @@ impl Snapshot {
         Self { models, problems }
     }
 
-    /// A live copy, drawn with equal chances: of the version asked for, or else of the highest.
+    /// A live copy, drawn with equal chances: of the version asked for, or else of the highest. One whose calls have failed
+    /// again and again is left out for a while, unless they all have.
     ///
     /// # Errors
     /// [`LookupError`] names what could be had instead.
@@ -207,8 +211,26 @@ impl Snapshot {
 fn draw(copies: &Copies) -> &Arc<Endpoint> {
     match &**copies {
         [only] => only,
-        several => &several[rand::rng().random_range(0..several.len())],
+        several => {
+            let drawn = &several[rand::rng().random_range(0..several.len())];
+            if drawn.conduct.is_out() {
+                draw_again(several).unwrap_or(drawn)
+            } else {
+                drawn
+            }
+        }
     }
+}
+
+/// One of the copies whose calls don't fail; `None` when all do.
+#[cold]
+fn draw_again(copies: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
+    let well: Vec<&Arc<Endpoint>> = copies
+        .iter()
+        .filter(|copy| !copy.conduct.is_out())
+        .collect();
+    well.get(rand::rng().random_range(0..well.len().max(1)))
+        .copied()
 }
 
 /// One entry of the registry, read.

@@ -43,6 +43,8 @@ pub mod instances;
 
 pub mod discovery;
 
+mod ejection;
+
 pub mod apply;
 
 pub mod spelling;
