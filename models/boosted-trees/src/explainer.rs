@@ -37,17 +37,54 @@ impl Contributions {
 
 /// Explains a [`Model`].
 #[derive(Clone, Debug)]
-pub struct Explainer<'m> {
-    model: &'m Model,
+pub struct Explainer {
+    model: Model,
     bias: f64,
+    /// For each tree and node, the mean of the leaves below.
+    means: Vec<Vec<f64>>,
 }
 
-impl<'m> Explainer<'m> {
+impl Explainer {
     /// Gets ready to explain.
-    pub fn new(model: &'m Model) -> Explainer<'m> {
-        let expected = model.trees().iter().map(|tree| expected_value(tree, 0));
-        let bias = f64::from(model.base_margin()) + expected.sum::<f64>();
-        Explainer { model, bias }
+    pub fn new(model: &Model) -> Explainer {
+        let means: Vec<Vec<f64>> = model.trees().iter().map(means).collect();
+        let expected: f64 = means.iter().filter_map(|means| means.first()).sum();
+        Explainer {
+            model: model.clone(),
+            bias: f64::from(model.base_margin()) + expected,
+            means,
+        }
+    }
+
+    /// Roughly what each feature contributed, soon: on the way down each tree, a split gets what it changes of the expected
+    /// value (Saabas' method). It adds up to the margin too, but features near the root get less than their due.
+    ///
+    /// # Panics
+    /// When the row is shorter than the model's number of features.
+    pub fn outline(&self, row: &[f32]) -> Contributions {
+        let mut values = vec![0.0; self.model.features()];
+        for (tree, means) in self.model.trees().iter().zip(&self.means) {
+            let mut at = 0;
+            while let Node::Split {
+                feature,
+                left,
+                right,
+                ..
+            } = tree.nodes()[at as usize]
+            {
+                let next = if goes_left(&tree.nodes()[at as usize], row) {
+                    left
+                } else {
+                    right
+                };
+                values[feature as usize] += means[next as usize] - means[at as usize];
+                at = next;
+            }
+        }
+        Contributions {
+            bias: self.bias,
+            values,
+        }
     }
 
     /// What each feature contributed to the margin of `row`.
@@ -71,14 +108,38 @@ impl<'m> Explainer<'m> {
     }
 }
 
-/// The mean of the leaves below `node`, weighted by cover.
-fn expected_value(tree: &Tree, node: u32) -> f64 {
-    match tree.nodes()[node as usize] {
-        Node::Leaf { value, .. } => f64::from(value),
-        Node::Split { left, right, .. } => {
-            let share = share_of(tree, left, right);
-            share * expected_value(tree, left) + (1.0 - share) * expected_value(tree, right)
+/// For every node the mean of the leaves below it, weighted by cover.
+fn means(tree: &Tree) -> Vec<f64> {
+    let mut means = vec![0.0; tree.nodes().len()];
+    // Children come after their parents.
+    for (index, node) in tree.nodes().iter().enumerate().rev() {
+        means[index] = match *node {
+            Node::Leaf { value, .. } => f64::from(value),
+            Node::Split { left, right, .. } => {
+                let share = share_of(tree, left, right);
+                share * means[left as usize] + (1.0 - share) * means[right as usize]
+            }
+        };
+    }
+    means
+}
+
+fn goes_left(node: &Node, row: &[f32]) -> bool {
+    match *node {
+        Node::Split {
+            feature,
+            threshold,
+            default_left,
+            ..
+        } => {
+            let number = row[feature as usize];
+            if number.is_nan() {
+                default_left
+            } else {
+                number < threshold
+            }
         }
+        Node::Leaf { .. } => false,
     }
 }
 
@@ -193,20 +254,13 @@ impl Walk<'_> {
                     }
                 }
             }
-            Node::Split {
+            split @ Node::Split {
                 feature,
-                threshold,
-                default_left,
                 left,
                 right,
                 ..
             } => {
-                let number = self.row[feature as usize];
-                let goes_left = if number.is_nan() {
-                    default_left
-                } else {
-                    number < threshold
-                };
+                let goes_left = goes_left(&split, self.row);
                 let (hot, cold) = if goes_left {
                     (left, right)
                 } else {

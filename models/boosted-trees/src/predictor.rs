@@ -10,6 +10,9 @@ use crate::model::{Model, Node, Objective, Tree};
 /// How many walks go down in step.
 const LANES: usize = 8;
 
+/// How many rows go through a tree before the next tree's turn.
+const BLOCK: usize = 64;
+
 const DEFAULT_RIGHT: u32 = 1 << 31;
 
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +25,12 @@ struct FlatNode {
 }
 
 impl FlatNode {
+    /// The next node of a row in which nothing is missing, or in which anything may be.
     #[inline(always)]
-    fn next(self, row: &[f32]) -> u32 {
+    fn next<const COMPLETE: bool>(self, row: &[f32]) -> u32 {
         let value = row[(self.feature & !DEFAULT_RIGHT) as usize];
-        let right =
-            (value >= self.threshold) | (value.is_nan() & (self.feature & DEFAULT_RIGHT != 0));
-        self.left + u32::from(right)
+        let missing = !COMPLETE && value.is_nan() & (self.feature & DEFAULT_RIGHT != 0);
+        self.left + u32::from((value >= self.threshold) | missing)
     }
 }
 
@@ -69,6 +72,14 @@ impl Predictor {
     /// When the row is shorter than the model's number of features.
     pub fn margin(&self, row: &[f32]) -> f32 {
         let row = &row[..self.features];
+        if row.iter().any(|value| value.is_nan()) {
+            self.sum::<false>(row)
+        } else {
+            self.sum::<true>(row)
+        }
+    }
+
+    fn sum<const COMPLETE: bool>(&self, row: &[f32]) -> f32 {
         let mut sum = self.base_margin;
         let mut groups = self.trees.chunks_exact(LANES);
         for group in &mut groups {
@@ -76,7 +87,7 @@ impl Predictor {
             let depth = group.iter().map(|(_, depth)| *depth).max().unwrap_or(0);
             for _ in 0..depth {
                 for lane in &mut at {
-                    *lane = self.nodes[*lane as usize].next(row);
+                    *lane = self.nodes[*lane as usize].next::<COMPLETE>(row);
                 }
             }
             for lane in at {
@@ -86,7 +97,7 @@ impl Predictor {
         for (root, depth) in groups.remainder() {
             let mut at = *root;
             for _ in 0..*depth {
-                at = self.nodes[at as usize].next(row);
+                at = self.nodes[at as usize].next::<COMPLETE>(row);
             }
             sum += self.nodes[at as usize].value;
         }
@@ -121,26 +132,42 @@ impl Predictor {
             }
             return;
         }
-        let blocks = rows.chunks(LANES * features).zip(margins.chunks_mut(LANES));
+        let blocks = rows.chunks(BLOCK * features).zip(margins.chunks_mut(BLOCK));
         for (rows, margins) in blocks {
-            if margins.len() < LANES {
-                for (row, margin) in rows.chunks_exact(features).zip(margins) {
-                    *margin = self.margin(row);
-                }
-                continue;
+            if rows.iter().any(|value| value.is_nan()) {
+                self.add_block::<false>(rows, margins);
+            } else {
+                self.add_block::<true>(rows, margins);
             }
-            let lanes: [&[f32]; LANES] =
-                std::array::from_fn(|lane| &rows[lane * features..(lane + 1) * features]);
-            for (root, depth) in &self.trees {
+        }
+    }
+
+    /// Tree by tree over a block of rows that fits the fastest memory together with a tree.
+    fn add_block<const COMPLETE: bool>(&self, rows: &[f32], margins: &mut [f32]) {
+        let features = self.features;
+        for (root, depth) in &self.trees {
+            let mut groups = margins.chunks_exact_mut(LANES);
+            for (rows, margins) in rows.chunks(LANES * features).zip(&mut groups) {
+                let lanes: [&[f32]; LANES] =
+                    std::array::from_fn(|lane| &rows[lane * features..(lane + 1) * features]);
                 let mut at = [*root; LANES];
                 for _ in 0..*depth {
                     for (at, row) in at.iter_mut().zip(lanes) {
-                        *at = self.nodes[*at as usize].next(row);
+                        *at = self.nodes[*at as usize].next::<COMPLETE>(row);
                     }
                 }
                 for (margin, at) in margins.iter_mut().zip(at) {
                     *margin += self.nodes[at as usize].value;
                 }
+            }
+            let rest = groups.into_remainder();
+            let first = rows.len() / features - rest.len();
+            for (row, margin) in rows[first * features..].chunks_exact(features).zip(rest) {
+                let mut at = *root;
+                for _ in 0..*depth {
+                    at = self.nodes[at as usize].next::<COMPLETE>(row);
+                }
+                *margin += self.nodes[at as usize].value;
             }
         }
     }

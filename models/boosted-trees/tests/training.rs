@@ -362,6 +362,8 @@ proptest! {
             let ours = ours.values[feature as usize];
             prop_assert!((ours - value).abs() < 1e-6, "feature {}: {} is not {}", feature, ours, value);
         }
+        let outline = Explainer::new(&model).outline(&row);
+        prop_assert!((outline.sum() - margin).abs() < 1e-4, "{} is not {}", outline.sum(), margin);
         let groups = ours.by_group(&[0, 1, 1, 0], 2);
         prop_assert!((groups.iter().sum::<f64>() + ours.bias - ours.sum()).abs() < 1e-9);
     }
