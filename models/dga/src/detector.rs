@@ -26,6 +26,10 @@ pub struct Detector {
 /// Logarithms may differ in the last bit from machine to machine, and with them a margin by very little.
 const SAME: f32 = 1e-3;
 
+/// How many names are judged together: enough for the trees to go through in step, and few enough for all of their rows to
+/// stay in the nearest memory.
+const CHUNK: usize = 256;
+
 /// What became of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -176,6 +180,14 @@ impl Detector {
 
     /// The verdicts on many texts. The same as one by one, sooner.
     pub fn judge_all<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(CHUNK) {
+            self.judge_chunk(texts, &mut verdicts);
+        }
+        verdicts
+    }
+
+    fn judge_chunk<T: AsRef<str>>(&self, texts: &[T], verdicts: &mut Vec<Verdict>) {
         enum Answer {
             Now(Verdict),
             /// By this name and so many rows.
@@ -200,15 +212,14 @@ impl Detector {
         let mut margins = vec![0.0; rows.len() / COUNT];
         self.predictor.margins(&rows, &mut margins);
         let mut rest = margins.as_slice();
-        let verdicts = answers.into_iter().map(|answer| match answer {
+        verdicts.extend(answers.into_iter().map(|answer| match answer {
             Answer::Now(verdict) => verdict,
             Answer::Rows(name, count) => {
                 let (own, others) = rest.split_at(count);
                 rest = others;
                 self.highest(own.iter().copied().zip(name.judged()))
             }
-        });
-        verdicts.collect()
+        }));
     }
 
     /// What moved the margin of a label, the strongest first, exactly.

@@ -54,15 +54,18 @@ impl Runs {
         let label = &label[..label.len().min(MAX_LABEL)];
         let length = label.len() + 2;
         let mut keys = [[0; MAX_LABEL + 2]; MAX_ORDER];
-        let mut whole = 0_u32;
+        // The runs that end at the position before: each grows by a symbol and so becomes the next longer one here.
+        let mut before = [0_u32; MAX_ORDER];
         let marked = std::iter::once(MARK)
             .chain(label.iter().map(|byte| symbol(*byte)))
             .chain([MARK]);
         for (at, symbol) in marked.enumerate() {
-            // What leaves the longest run falls out at the top.
-            whole = (whole % POWERS[MAX_ORDER - 1]) * SYMBOLS + symbol;
-            for order in 1..=MAX_ORDER {
-                keys[order - 1][at] = whole % POWERS[order];
+            let mut shorter = 0;
+            for order in 0..MAX_ORDER {
+                let key = shorter * SYMBOLS + symbol;
+                shorter = before[order];
+                before[order] = key;
+                keys[order][at] = key;
             }
         }
         Runs { keys, length }
