@@ -123,7 +123,7 @@ pub fn train(
     let mut margins = vec![empty.base_margin(); rows.len()];
     let mut watched = validation.map(|rows| Validation::new(rows, &empty));
     let mut trees = Vec::new();
-    let mut best = (f64::INFINITY, 0);
+    let mut patience = Patience::new(params.early_stopping);
     for _ in 0..params.rounds {
         let gradients = gradients(params.objective, &margins, rows.labels(), &weights);
         let sample = sample(rows.len(), params.subsample, &mut rng);
@@ -134,27 +134,19 @@ pub fn train(
         add_tree(&alone, rows, &mut margins);
         trees.push(tree);
         let validation_loss = watched.as_mut().map(|watched| watched.add(&alone));
-        if let Some(loss) = validation_loss
-            && loss < best.0
-        {
-            best = (loss, trees.len());
-        }
         let step = Progress {
             trees: trees.len(),
             of: params.rounds,
             validation_loss,
         };
         let stopped = progress(step).is_break();
-        let hopeless = validation_loss.is_some()
-            && params
-                .early_stopping
-                .is_some_and(|patience| trees.len() - best.1 >= patience);
+        let hopeless = validation_loss.is_some_and(|loss| patience.is_over(loss, trees.len()));
         if stopped || hopeless {
             break;
         }
     }
     if validation.is_some() && params.early_stopping.is_some() {
-        trees.truncate(best.1);
+        trees.truncate(patience.best_at);
     }
     Model::new(
         params.objective,
@@ -208,6 +200,25 @@ pub enum TrainError {
 }
 
 fn check(params: &Params, rows: &Dataset, validation: Option<&Dataset>) -> Result<(), TrainError> {
+    check_params(params, rows.features())?;
+    if rows.is_empty() || rows.features() == 0 {
+        return Err(TrainError::NoRows);
+    }
+    if let Some(validation) = validation
+        && validation.features() != rows.features()
+    {
+        return Err(TrainError::Validation {
+            found: validation.features(),
+            expected: rows.features(),
+        });
+    }
+    for rows in std::iter::once(rows).chain(validation) {
+        check_rows(params.objective, rows)?;
+    }
+    Ok(())
+}
+
+fn check_params(params: &Params, features: usize) -> Result<(), TrainError> {
     let positive = |value: f64| value > 0.0 && value.is_finite();
     let share = |value: f64| value > 0.0 && value <= 1.0;
     let at_least_zero = |value: f64| value >= 0.0 && value.is_finite();
@@ -258,7 +269,7 @@ fn check(params: &Params, rows: &Dataset, validation: Option<&Dataset>) -> Resul
         (
             "monotone",
             params.monotone.len() as f64,
-            [0, rows.features()].contains(&params.monotone.len()),
+            [0, features].contains(&params.monotone.len()),
             "an entry for each feature, or none",
         ),
     ] {
@@ -269,20 +280,6 @@ fn check(params: &Params, rows: &Dataset, validation: Option<&Dataset>) -> Resul
                 expected,
             });
         }
-    }
-    if rows.is_empty() || rows.features() == 0 {
-        return Err(TrainError::NoRows);
-    }
-    if let Some(validation) = validation
-        && validation.features() != rows.features()
-    {
-        return Err(TrainError::Validation {
-            found: validation.features(),
-            expected: rows.features(),
-        });
-    }
-    for rows in std::iter::once(rows).chain(validation) {
-        check_rows(params.objective, rows)?;
     }
     Ok(())
 }
@@ -393,6 +390,33 @@ fn add_tree(tree: &Predictor, rows: &Dataset, margins: &mut [f32]) {
     tree.margins(rows.values(), &mut more);
     for (margin, more) in margins.iter_mut().zip(more) {
         *margin += more;
+    }
+}
+
+/// How long to go on without getting better.
+struct Patience {
+    limit: Option<usize>,
+    best: f64,
+    /// After how many trees it was best.
+    best_at: usize,
+}
+
+impl Patience {
+    fn new(limit: Option<usize>) -> Patience {
+        Patience {
+            limit,
+            best: f64::INFINITY,
+            best_at: 0,
+        }
+    }
+
+    /// Whether, with this loss after so many trees, it is time to stop.
+    fn is_over(&mut self, loss: f64, trees: usize) -> bool {
+        if loss < self.best {
+            (self.best, self.best_at) = (loss, trees);
+        }
+        self.limit
+            .is_some_and(|limit| trees - self.best_at >= limit)
     }
 }
 

@@ -26,7 +26,7 @@ pub const FEATURES: [Feature; COUNT] = [
         Group::Shape,
         "how many different characters it has",
     ),
-    feature("repeats", Group::Shape, "doubled characters"),
+    feature("repeats", Group::Shape, "its doubled characters"),
     feature("hyphens", Group::Shape, "hyphens"),
     feature("digit_share", Group::Digits, "its share of digits"),
     feature("digit_run", Group::Digits, "its longest run of digits"),
@@ -73,7 +73,7 @@ pub const FEATURES: [Feature; COUNT] = [
     feature(
         "unknown_triples",
         Group::Familiarity,
-        "runs of three that real names lack",
+        "how many of its runs of three real names lack",
     ),
     feature(
         "rarest_triple",
@@ -88,7 +88,7 @@ pub const FEATURES: [Feature; COUNT] = [
     feature(
         "unknown_fours",
         Group::Familiarity,
-        "runs of four that real names lack",
+        "how many of its runs of four real names lack",
     ),
     feature(
         "fives",
@@ -98,7 +98,7 @@ pub const FEATURES: [Feature; COUNT] = [
     feature(
         "unknown_fives",
         Group::Familiarity,
-        "runs of five that real names lack",
+        "how many of its runs of five real names lack",
     ),
     feature(
         "covered",
@@ -223,9 +223,7 @@ fn lexical(label: &[u8], out: &mut [f32]) {
     let mut longest = [0_usize; 3];
     let mut run = [0_usize; 3];
     let mut totals = [0_usize; 3];
-    let (mut repeats, mut hyphens, mut switches, mut hex, mut rare) = (0, 0, 0, 0, 0);
-    let (mut pairs, mut alternating) = (0, 0);
-    let mut before: Option<(u8, Class)> = None;
+    let (mut hyphens, mut hex, mut rare) = (0, 0, 0);
     for byte in label {
         seen[symbol(*byte) as usize] += 1;
         let class = class(*byte);
@@ -241,18 +239,6 @@ fn lexical(label: &[u8], out: &mut [f32]) {
             longest[index] = longest[index].max(run[index]);
             totals[index] += usize::from(same);
         }
-        if let Some((last, last_class)) = before {
-            repeats += usize::from(last == *byte);
-            let digits =
-                usize::from(class == Class::Digit) + usize::from(last_class == Class::Digit);
-            switches += usize::from(digits == 1);
-            let sounds = |class| matches!(class, Class::Vowel | Class::Consonant);
-            if sounds(class) && sounds(last_class) {
-                pairs += 1;
-                alternating += usize::from(class != last_class);
-            }
-        }
-        before = Some((*byte, class));
     }
     let mut spread = 0.0;
     let mut distinct = 0;
@@ -261,13 +247,7 @@ fn lexical(label: &[u8], out: &mut [f32]) {
         distinct += 1;
     }
     let entropy = (N_LOG_N[label.len()] - spread) / length;
-    let share = |part: usize, whole: usize| {
-        if whole == 0 {
-            0.0
-        } else {
-            part as f32 / whole as f32
-        }
-    };
+    let [repeats, switches, alternation] = neighbours(label);
     let [vowels, consonants, digits] = totals;
     let ends = [label.first(), label.last()]
         .map(|byte| f32::from(u8::from(byte.is_some_and(u8::is_ascii_digit))));
@@ -275,20 +255,45 @@ fn lexical(label: &[u8], out: &mut [f32]) {
         length,
         entropy,
         share(distinct, label.len()),
-        repeats as f32,
+        repeats,
         hyphens as f32,
         share(digits, label.len()),
         longest[2] as f32,
-        switches as f32,
+        switches,
         ends[0],
         ends[1],
         share(hex, label.len()),
         share(vowels, vowels + consonants),
         longest[1] as f32,
         longest[0] as f32,
-        share(alternating, pairs),
+        alternation,
         share(rare, label.len()),
     ]);
+}
+
+fn share(part: usize, whole: usize) -> f32 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f32 / whole as f32
+    }
+}
+
+/// What characters make of those before them: doubled ones, switches between letters and digits, and the share of letters that
+/// turn from vowel to consonant or back.
+fn neighbours(label: &[u8]) -> [f32; 3] {
+    let (mut repeats, mut switches, mut letters, mut turns) = (0, 0, 0, 0);
+    for pair in label.windows(2) {
+        let [one, other] = [class(pair[0]), class(pair[1])];
+        repeats += usize::from(pair[0] == pair[1]);
+        switches += usize::from((one == Class::Digit) != (other == Class::Digit));
+        let sounds = |class| matches!(class, Class::Vowel | Class::Consonant);
+        if sounds(one) && sounds(other) {
+            letters += 1;
+            turns += usize::from(one != other);
+        }
+    }
+    [repeats as f32, switches as f32, share(turns, letters)]
 }
 
 /// The levels of all runs of a label, by length and the position a run ends at.

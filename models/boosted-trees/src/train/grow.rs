@@ -122,17 +122,7 @@ impl<'a> Grower<'a> {
         let Some(split) = self.best_split(&histograms, sums, bounds) else {
             return number;
         };
-        let feature = self.features[split.slot];
-        let column = self.rows.feature(feature);
-        let goes_left = |row: &u32| {
-            let bin = column.bins[*row as usize];
-            if bin == MISSING {
-                split.default_left
-            } else {
-                bin <= split.bin
-            }
-        };
-        let (left, right): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(goes_left);
+        let (left, right) = self.parted(rows, &split);
         let (left_bounds, right_bounds) = self.child_bounds(&split, bounds);
         // The smaller side is counted, the other is what remains: half the work at least.
         let smaller = self.histograms(if left.len() <= right.len() {
@@ -154,9 +144,10 @@ impl<'a> Grower<'a> {
             right_bounds,
             depth + 1,
         );
+        let feature = self.features[split.slot];
         self.nodes[number as usize] = Node::Split {
             feature: u32::try_from(feature).expect("features are counted in 24 bits"),
-            threshold: column.cuts[usize::from(split.bin)],
+            threshold: self.rows.feature(feature).cuts[usize::from(split.bin)],
             default_left: split.default_left,
             left: below,
             right: above,
@@ -164,6 +155,15 @@ impl<'a> Grower<'a> {
             cover: sums.hessian as f32,
         };
         number
+    }
+
+    /// The rows to the left and to the right of a split, in their order.
+    fn parted(&self, rows: Vec<u32>, split: &Split) -> (Vec<u32>, Vec<u32>) {
+        let bins = &self.rows.feature(self.features[split.slot]).bins;
+        rows.into_iter().partition(|row| match bins[*row as usize] {
+            MISSING => split.default_left,
+            bin => bin <= split.bin,
+        })
     }
 
     fn histograms(&self, rows: &[u32]) -> Histograms {

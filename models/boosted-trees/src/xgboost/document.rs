@@ -31,28 +31,7 @@ fn integers(numbers: impl Iterator<Item = i32>) -> Value {
 }
 
 pub(super) fn of(model: &Model) -> Value {
-    let trees = model.trees();
-    let forest = Value::Object(vec![
-        (
-            "gbtree_model_param",
-            Value::Object(vec![
-                ("num_parallel_tree", text(1)),
-                ("num_trees", text(trees.len())),
-            ]),
-        ),
-        ("iteration_indptr", integers((0..=trees.len()).map(as_i32))),
-        ("tree_info", integers(trees.iter().map(|_| 0))),
-        (
-            "trees",
-            Value::List(
-                trees
-                    .iter()
-                    .enumerate()
-                    .map(|(number, tree)| of_tree(number, tree, model.features()))
-                    .collect(),
-            ),
-        ),
-    ]);
+    let forest = of_forest(model.trees(), model.features());
     let names = model.feature_names().iter().map(text).collect();
     let types = model
         .feature_names()
@@ -92,6 +71,30 @@ pub(super) fn of(model: &Model) -> Value {
     Value::Object(vec![
         ("learner", learner),
         ("version", Value::List(version)),
+    ])
+}
+
+fn of_forest(trees: &[Tree], features: usize) -> Value {
+    Value::Object(vec![
+        (
+            "gbtree_model_param",
+            Value::Object(vec![
+                ("num_parallel_tree", text(1)),
+                ("num_trees", text(trees.len())),
+            ]),
+        ),
+        ("iteration_indptr", integers((0..=trees.len()).map(as_i32))),
+        ("tree_info", integers(trees.iter().map(|_| 0))),
+        (
+            "trees",
+            Value::List(
+                trees
+                    .iter()
+                    .enumerate()
+                    .map(|(number, tree)| of_tree(number, tree, features))
+                    .collect(),
+            ),
+        ),
     ])
 }
 
