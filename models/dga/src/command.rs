@@ -106,11 +106,11 @@ impl RecipeOptions {
     }
 }
 
-/// A list as the report names it.
+/// A list as the report names it. Where it lay is no business of whoever reads the report.
 pub(crate) fn described(list: &List) -> String {
+    let name = list.path.file_name().unwrap_or_default().to_string_lossy();
     format!(
-        "{}, {} labels, SHA-256 {}",
-        list.path.display(),
+        "{name}, {} labels, SHA-256 {}",
         list.labels.len(),
         list.digest
     )
