@@ -1,0 +1,186 @@
+//! Verdicts as callers get them.
+
+use serde::{Serialize, Serializer};
+
+use crate::detector::{Basis, Detector, Reason, Verdict};
+use crate::prediction_list::Prediction;
+
+/// How many reasons are told in words.
+const REASONS: usize = 3;
+
+/// The word for a name that was generated.
+const GENERATED: &str = "dga";
+
+/// The word for any other.
+const LEGIT: &str = "legit";
+
+/// The answer to one name: one flat object, of which callers have always read `is_malicious`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer<'a> {
+    is_malicious: &'static str,
+    #[serde(serialize_with = "one_digit")]
+    score: f64,
+    #[serde(serialize_with = "one_digit")]
+    threshold: f64,
+    /// The label that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    /// What the verdict rests on.
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f32>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    prediction: Option<PredictionAnswer<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script_share: Option<f64>,
+    /// What speaks for the verdict, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<&'static str>,
+    /// What every feature added to the log-odds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contributions: Option<Vec<ContributionAnswer>>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct PredictionAnswer<'a> {
+    family: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ContributionAnswer {
+    feature: &'static str,
+    meaning: &'static str,
+    value: f32,
+    contribution: f64,
+}
+
+/// The answer to one name of a batch.
+#[derive(Clone, Debug, Serialize)]
+pub struct BatchAnswer<'a> {
+    /// The name, as it was written; null where there was none.
+    pub host: Option<&'a str>,
+    is_malicious: &'static str,
+    #[serde(serialize_with = "one_digit")]
+    score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contributions: Option<Vec<ContributionAnswer>>,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer with this verdict. Only with `explain` are the contributions exact, and there.
+    pub fn of(detector: &Detector, verdict: &'a Verdict, explain: bool) -> Answer<'a> {
+        let judged = by_model(verdict);
+        let reasons = match judged {
+            Some((label, _)) if explain => detector.explain(label),
+            Some((label, _)) => detector.outline(label),
+            None => Vec::new(),
+        };
+        Answer {
+            is_malicious: word(verdict),
+            score: verdict.score,
+            threshold: detector.threshold(),
+            label: verdict.label.as_deref(),
+            reason: verdict.basis.code(),
+            probability: judged.map(|(_, margin)| detector.probability(margin)),
+            prediction: prediction(verdict).map(|prediction| PredictionAnswer {
+                family: &prediction.family,
+                date: prediction.date.as_deref(),
+                seed: prediction.seed.as_deref(),
+            }),
+            script_share: match verdict.basis {
+                Basis::OtherScript { uniformity } => Some(uniformity),
+                Basis::Model { .. }
+                | Basis::Predicted(_)
+                | Basis::TooShort
+                | Basis::NotAName(_) => None,
+            },
+            reasons: in_words(&reasons, verdict.generated),
+            contributions: (explain && judged.is_some()).then(|| contributions(reasons)),
+        }
+    }
+}
+
+impl<'a> BatchAnswer<'a> {
+    /// The answer with this verdict.
+    pub fn of(
+        detector: &Detector,
+        host: Option<&'a str>,
+        verdict: &'a Verdict,
+        explain: bool,
+    ) -> BatchAnswer<'a> {
+        let explained = by_model(verdict).filter(|_| explain);
+        BatchAnswer {
+            host,
+            is_malicious: word(verdict),
+            score: verdict.score,
+            label: verdict.label.as_deref(),
+            reason: if host.is_some() {
+                verdict.basis.code()
+            } else {
+                "not_a_name"
+            },
+            family: prediction(verdict).map(|prediction| prediction.family.as_str()),
+            contributions: explained.map(|(label, _)| contributions(detector.explain(label))),
+        }
+    }
+}
+
+/// The word for a verdict.
+pub fn word(verdict: &Verdict) -> &'static str {
+    if verdict.generated { GENERATED } else { LEGIT }
+}
+
+/// What speaks for the verdict, the strongest first.
+pub fn in_words(reasons: &[Reason], generated: bool) -> Vec<&'static str> {
+    let speaking = reasons
+        .iter()
+        .filter(|reason| (reason.contribution > 0.0) == generated);
+    speaking
+        .take(REASONS)
+        .map(|reason| reason.meaning)
+        .collect()
+}
+
+fn by_model(verdict: &Verdict) -> Option<(&str, f32)> {
+    match (&verdict.basis, &verdict.label) {
+        (Basis::Model { margin }, Some(label)) => Some((label, *margin)),
+        _ => None,
+    }
+}
+
+fn prediction(verdict: &Verdict) -> Option<&Prediction> {
+    match &verdict.basis {
+        Basis::Predicted(prediction) => Some(prediction),
+        Basis::Model { .. } | Basis::TooShort | Basis::OtherScript { .. } | Basis::NotAName(_) => {
+            None
+        }
+    }
+}
+
+fn contributions(reasons: Vec<Reason>) -> Vec<ContributionAnswer> {
+    let answers = reasons.into_iter().map(|reason| ContributionAnswer {
+        feature: reason.feature,
+        meaning: reason.meaning,
+        value: reason.value,
+        contribution: (reason.contribution * 1e4).round() / 1e4,
+    });
+    answers.collect()
+}
+
+/// Cut, not rounded: 49.96 is below a threshold of 50 and must look it.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands fields over by reference"
+)]
+fn one_digit<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((number * 10.0).floor() / 10.0)
+}

@@ -1,0 +1,143 @@
+//! From margins to scores that mean the same in every model.
+//!
+//! A score of 50 is reached by one real name in a hundred, 75 by one in a thousand, 90 by one in ten thousand. Between such
+//! points the scale is straight. What the trees answer is no such scale: it moves with every training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Scores;
+
+/// Scores, and the share of real names that reaches them.
+const ANCHORS: [(f64, f64); 7] = [
+    (10.0, 0.5),
+    (25.0, 0.1),
+    (40.0, 0.03),
+    (50.0, 0.01),
+    (75.0, 0.001),
+    (90.0, 0.0001),
+    (99.0, 0.0),
+];
+
+/// The score from which on a name is taken for generated, unless said otherwise.
+pub const OPERATING_POINT: f64 = 50.0;
+
+/// A rising line through points, from margins to scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<(f32, f64)>", into = "Vec<(f32, f64)>")]
+pub struct Calibration {
+    points: Vec<(f32, f64)>,
+}
+
+impl Calibration {
+    /// Fits the scale to margins of names that were not learned from.
+    pub fn fit(scores: &Scores) -> Calibration {
+        let lowest = scores.real().first().copied().unwrap_or(-1.0).min(-1.0);
+        let highest = scores.generated().last().copied().unwrap_or(1.0);
+        let mut points = vec![(lowest, 0.0)];
+        for (score, share) in ANCHORS {
+            let margin = scores.threshold(share);
+            // With few names two anchors may fall together; the scale has to rise all the same.
+            let above = points.last().map_or(lowest, |(last, _)| last.next_up());
+            points.push((margin.max(above), score));
+        }
+        let above = points.last().map_or(lowest, |(last, _)| last.next_up());
+        points.push((highest.max(above), 100.0));
+        Calibration { points }
+    }
+
+    /// The score of a margin, 0 to 100.
+    pub fn score(&self, margin: f32) -> f64 {
+        let after = self.points.partition_point(|(point, _)| *point <= margin);
+        let (Some(below), Some(above)) = (
+            after.checked_sub(1).map(|at| self.points[at]),
+            self.points.get(after),
+        ) else {
+            return if after == 0 { 0.0 } else { 100.0 };
+        };
+        let along = f64::from(margin - below.0) / f64::from(above.0 - below.0);
+        below.1 + along * (above.1 - below.1)
+    }
+
+    /// The points of the line: margin and score.
+    pub fn points(&self) -> &[(f32, f64)] {
+        &self.points
+    }
+}
+
+impl TryFrom<Vec<(f32, f64)>> for Calibration {
+    type Error = CalibrationError;
+
+    fn try_from(points: Vec<(f32, f64)>) -> Result<Self, CalibrationError> {
+        let finite = points
+            .iter()
+            .all(|(margin, score)| margin.is_finite() && (0.0..=100.0).contains(score));
+        let rising = points
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+        if points.len() < 2 || !finite || !rising {
+            return Err(CalibrationError);
+        }
+        Ok(Calibration { points })
+    }
+}
+
+impl From<Calibration> for Vec<(f32, f64)> {
+    fn from(calibration: Calibration) -> Self {
+        calibration.points
+    }
+}
+
+/// Points that make no scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the calibration's points do not rise from margin to margin and between the scores 0 and 100"
+)]
+pub struct CalibrationError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(count: usize) -> (Scores, Calibration) {
+        let real = (0..count)
+            .map(|at| (at as f32 / count as f32) * 8.0 - 10.0)
+            .collect();
+        let scores = Scores::new(real, vec![0.0, 1.0, 5.0]);
+        let calibration = Calibration::fit(&scores);
+        (scores, calibration)
+    }
+
+    #[test]
+    fn scores_are_reached_by_the_promised_share_of_real_names() {
+        let (scores, calibration) = fitted(100_000);
+        for (score, share) in [(50.0, 0.01), (75.0, 0.001), (90.0, 0.0001)] {
+            let reached = scores
+                .real()
+                .iter()
+                .filter(|margin| calibration.score(**margin) >= score - 1e-9);
+            let reached = reached.count() as f64 / 100_000.0;
+            assert!(
+                (reached - share).abs() < 0.1 * share + 1e-5,
+                "{score}: {reached}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_scale_rises_from_0_to_100_and_survives_as_text() {
+        for count in [1, 3, 200, 50_000] {
+            let (_, calibration) = fitted(count);
+            let scores: Vec<f64> = (-200..200)
+                .map(|at| calibration.score(at as f32 / 10.0))
+                .collect();
+            assert!(scores.windows(2).all(|pair| pair[0] <= pair[1]));
+            assert_eq!((scores[0], scores[399]), (0.0, 100.0));
+            let text = serde_json::to_string(&calibration).expect("must be written");
+            assert_eq!(
+                serde_json::from_str::<Calibration>(&text).expect("must be read"),
+                calibration
+            );
+        }
+        assert!(serde_json::from_str::<Calibration>("[[1.0, 0.0], [0.0, 100.0]]").is_err());
+    }
+}

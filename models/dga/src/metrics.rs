@@ -1,0 +1,249 @@
+//! How good scores are, and how sure that is.
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+/// How often a figure is computed anew from names drawn with replacement, to see how far it moves.
+const RESAMPLES: usize = 300;
+
+/// Scores of real and generated names; a higher score says "generated".
+#[derive(Clone, Debug, Default)]
+pub struct Scores {
+    /// Of real names, ascending.
+    real: Vec<f32>,
+    /// Of generated names, ascending.
+    generated: Vec<f32>,
+}
+
+/// A figure, and between what bounds it lies in 95 of 100 samples.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Estimate {
+    /// The figure.
+    pub value: f64,
+    /// The lower bound.
+    pub low: f64,
+    /// The upper bound.
+    pub high: f64,
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "{:.4} ({:.4} to {:.4})",
+            self.value, self.low, self.high
+        )
+    }
+}
+
+impl Scores {
+    /// Scores in any order.
+    pub fn new(mut real: Vec<f32>, mut generated: Vec<f32>) -> Scores {
+        real.sort_unstable_by(f32::total_cmp);
+        generated.sort_unstable_by(f32::total_cmp);
+        Scores { real, generated }
+    }
+
+    /// Of real names, ascending.
+    pub fn real(&self) -> &[f32] {
+        &self.real
+    }
+
+    /// Of generated names, ascending.
+    pub fn generated(&self) -> &[f32] {
+        &self.generated
+    }
+
+    /// How likely a generated name scores above a real one (the area under the ROC curve); ties count one half.
+    pub fn auc(&self) -> f64 {
+        auc(&self.real, &self.generated)
+    }
+
+    /// The lowest score at which no larger share of the real names is reached.
+    pub fn threshold(&self, false_alarms: f64) -> f32 {
+        threshold(&self.real, false_alarms)
+    }
+
+    /// The share of generated names at or above the score that only this share of the real ones reaches.
+    pub fn recall_at(&self, false_alarms: f64) -> f64 {
+        share_from(&self.generated, self.threshold(false_alarms))
+    }
+
+    /// The share of generated names at or above a score.
+    pub fn recall(&self, threshold: f32) -> f64 {
+        share_from(&self.generated, threshold)
+    }
+
+    /// The share of real names at or above a score.
+    pub fn false_alarms(&self, threshold: f32) -> f64 {
+        share_from(&self.real, threshold)
+    }
+
+    /// A figure with its bounds, by drawing both kinds of names anew. The draws are the same each time.
+    pub fn estimate(&self, figure: impl Fn(&Scores) -> f64) -> Estimate {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let figures = (0..RESAMPLES).map(|_| {
+            figure(&Scores {
+                real: drawn(&self.real, &mut rng),
+                generated: drawn(&self.generated, &mut rng),
+            })
+        });
+        let mut figures: Vec<f64> = figures.collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| figures[(share * (figures.len() - 1) as f64).round() as usize];
+        Estimate {
+            value: figure(self),
+            low: at(0.025),
+            high: at(0.975),
+        }
+    }
+
+    /// Points of the ROC curve: false alarms and recall, for every score at which either moves.
+    pub fn roc(&self) -> Vec<(f64, f64)> {
+        self.curve()
+            .into_iter()
+            .map(|point| (point.false_alarms, point.recall))
+            .collect()
+    }
+
+    /// Every threshold that makes a difference, from the highest on.
+    pub fn curve(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        let (mut real, mut generated) = (self.real.len(), self.generated.len());
+        loop {
+            let next = [self.real[..real].last(), self.generated[..generated].last()];
+            let Some(threshold) = next.into_iter().flatten().copied().max_by(f32::total_cmp) else {
+                break;
+            };
+            real = self.real[..real].partition_point(|score| *score < threshold);
+            generated = self.generated[..generated].partition_point(|score| *score < threshold);
+            let (alarms, found) = (self.real.len() - real, self.generated.len() - generated);
+            points.push(Point {
+                threshold,
+                false_alarms: share(alarms, self.real.len()),
+                recall: share(found, self.generated.len()),
+                precision: share(found, found + alarms),
+            });
+        }
+        points
+    }
+}
+
+/// What a threshold gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Scores from here on are alarms.
+    pub threshold: f32,
+    /// The share of real names among them all that raise one.
+    pub false_alarms: f64,
+    /// The share of generated names that raise one.
+    pub recall: f64,
+    /// The share of alarms that are right, in the mix of these names.
+    pub precision: f64,
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+fn share_from(sorted: &[f32], threshold: f32) -> f64 {
+    share(
+        sorted.len() - sorted.partition_point(|score| *score < threshold),
+        sorted.len(),
+    )
+}
+
+fn threshold(real: &[f32], false_alarms: f64) -> f32 {
+    let allowed = (real.len() as f64 * false_alarms) as usize;
+    match real
+        .len()
+        .checked_sub(allowed + 1)
+        .and_then(|last| real.get(last))
+    {
+        // The first score above the highest that must not raise an alarm.
+        Some(quiet) => quiet.next_up(),
+        None => f32::NEG_INFINITY,
+    }
+}
+
+fn auc(real: &[f32], generated: &[f32]) -> f64 {
+    let (mut below, mut equal) = (0_usize, 0_usize);
+    let mut wins = 0.0;
+    for score in generated {
+        while below < real.len() && real[below] < *score {
+            below += 1;
+        }
+        equal = equal.max(below);
+        while equal < real.len() && real[equal] <= *score {
+            equal += 1;
+        }
+        wins += below as f64 + (equal - below) as f64 / 2.0;
+    }
+    let pairs = real.len() as f64 * generated.len() as f64;
+    if pairs > 0.0 { wins / pairs } else { 0.5 }
+}
+
+/// As many as there are, with replacement, still in order.
+fn drawn(sorted: &[f32], rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut times = vec![0_u32; sorted.len()];
+    for _ in 0..sorted.len() {
+        times[rng.random_range(0..sorted.len())] += 1;
+    }
+    let repeated = sorted
+        .iter()
+        .zip(times)
+        .flat_map(|(score, times)| (0..times).map(|_| *score));
+    repeated.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_counts_pairs_in_order_and_half_of_the_ties() {
+        let scores = Scores::new(vec![0.3, 0.1, 0.2], vec![0.2, 0.9]);
+        // 0.2 beats 0.1 and ties once; 0.9 beats all three.
+        assert!((scores.auc() - 4.5 / 6.0).abs() < 1e-12);
+        assert_eq!(Scores::new(vec![0.0], vec![1.0]).auc(), 1.0);
+    }
+
+    #[test]
+    fn a_threshold_lets_no_more_real_names_through_than_allowed() {
+        let real: Vec<f32> = (0..1000).map(|score| score as f32).collect();
+        let scores = Scores::new(real, vec![989.0, 990.0, 2000.0]);
+        assert_eq!(scores.false_alarms(scores.threshold(0.01)), 0.01);
+        assert!((scores.recall_at(0.01) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(scores.false_alarms(scores.threshold(0.0)), 0.0);
+        let ties = Scores::new(vec![5.0; 100], vec![5.0]);
+        assert_eq!(ties.recall_at(0.01), 0.0);
+    }
+
+    #[test]
+    fn the_curve_ends_where_everything_is_an_alarm() {
+        let scores = Scores::new(vec![0.1, 0.5, 0.5], vec![0.5, 0.9]);
+        let roc = scores.roc();
+        assert_eq!(roc, [(0.0, 0.5), (2.0 / 3.0, 1.0), (1.0, 1.0)]);
+        assert!((scores.curve()[1].precision - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_estimate_holds_its_own_value_and_widens_with_fewer_names() {
+        let scores = |count: usize| {
+            let real = (0..count).map(|at| (at * 7 % count) as f32).collect();
+            let generated = (0..count)
+                .map(|at| (at * 5 % count) as f32 + count as f32 / 3.0)
+                .collect();
+            Scores::new(real, generated).estimate(Scores::auc)
+        };
+        let (few, many) = (scores(50), scores(2000));
+        for estimate in [few, many] {
+            assert!(estimate.low < estimate.value && estimate.value < estimate.high);
+        }
+        assert!(many.high - many.low < (few.high - few.low) / 2.0);
+    }
+}
