@@ -80,7 +80,7 @@ pub(crate) async fn follow(
     }
     let Some(patience) = patience else {
         say(&format!(
-            "request for {} offered; `-mo LIST` shows what becomes of it, --wait waits for it",
+            "request for {} offered; `-mo STATUS` shows what becomes of it, --wait waits for it",
             goal.what()
         ));
         return Ok(());

@@ -244,9 +244,10 @@ fn model_lines(model: &Model) -> Vec<String> {
         }));
         if let Some(lost) = &progress.lost {
             lines.push(format!(
-                "  copy {} was lost {}",
+                "  copy {} was lost {}: {}",
                 lost.instance,
-                ago(lost.failure.at_ms)
+                ago(lost.failure.at_ms),
+                lost.failure.why
             ));
             lines.extend(failure_lines(&lost.failure));
         }
@@ -267,7 +268,7 @@ fn model_lines(model: &Model) -> Vec<String> {
                     .as_ref()
                     .map_or(String::new(), |note| format!(" ({note})"));
                 format!(
-                    "  generation {}: {} {}, {} copies; request {}{note}",
+                    "  generation {}: {} {}, {} should run; request {}{note}",
                     generation.generation,
                     generation.change,
                     ago(generation.at_ms),
@@ -305,8 +306,13 @@ fn copy_lines(copy: &InstanceStatus) -> Vec<String> {
         lines.push(format!("    started again in {seconds} s"));
     }
     if let Some(failure) = &copy.last_failure {
+        // While it waits to be started again, its reason is that very failure.
         if copy.reason.as_ref() != Some(&failure.why) {
-            lines.push(format!("    failed {}", ago(failure.at_ms)));
+            lines.push(format!(
+                "    failed {}: {}",
+                ago(failure.at_ms),
+                failure.why
+            ));
         }
         lines.extend(failure_lines(failure));
     }
@@ -314,7 +320,7 @@ fn copy_lines(copy: &InstanceStatus) -> Vec<String> {
 }
 
 fn failure_lines(failure: &CopyFailure) -> Vec<String> {
-    let mut lines = vec![format!("    why: {}", failure.why)];
+    let mut lines = Vec::new();
     let mut facts = Vec::new();
     facts.extend(failure.exit_code.map(|code| format!("exit code {code}")));
     facts.extend(failure.signal.map(|signal| format!("signal {signal}")));
