@@ -268,7 +268,14 @@ impl View {
                 None => format!("{} is not wanted any more", goal.what()),
             });
         }
-        match self.copies.iter().find(|copy| is_lost(copy)) {
+        // Copies of an earlier generation that have failed are just being replaced.
+        let is_ours = |copy: &&InstanceStatus| Some(copy.generation) >= result.generation;
+        match self
+            .copies
+            .iter()
+            .filter(is_ours)
+            .find(|copy| is_lost(copy))
+        {
             // A rolling update ends by itself, and says why.
             Some(lost) if self.desired.as_ref().is_none_or(|d| d.replaces.is_none()) => {
                 fail(format!("{} fails: {}", goal.what(), describe(lost)))

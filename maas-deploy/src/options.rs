@@ -94,7 +94,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "OLD_VERSION")]
     replace: Option<Version>,
 
-    /// How long the new copies may take to replace the old ones, in seconds
+    /// How long the next new copy may take to serve before the old version is brought back, in seconds
     #[arg(
         long,
         value_name = "SECONDS",

@@ -5,7 +5,7 @@
 //!   launch.json    what is to be run, written before the runner starts
 //!   lock           locked by the runner for as long as it lives, so that its death needs no witness
 //!   runner.json    which process the runner is
-//!   stopping       there when the runner has been told to end, with the time since boot at which it was
+//!   stopping       there when the runner has been told to end
 //!   fetching/      the bundle, while it is not complete
 //!   work/          the bundle; the script runs here
 //!   logs/          stdout and stderr of the model, rotated, and runner.log
@@ -29,9 +29,6 @@ use crate::untrusted;
 
 /// The most bytes of `launch.json`: environment variables may be long.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
-
-/// Notes since when a runner has been told to end.
-const STOPPING: &str = "stopping";
 
 /// What a runner needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,18 +129,28 @@ impl InstanceFolder {
         let unfinished = Self {
             path: self.path.with_file_name(format!(".{}", spec.instance)),
         };
+        let made = unfinished.fill(spec).and_then(|lock| {
+            fs::rename(&unfinished.path, &self.path)?;
+            Ok(lock)
+        });
+        if made.is_err() {
+            let _the_next_daemon_removes_what_is_left = unfinished.remove();
+        }
+        made
+    }
+
+    fn fill(&self, spec: &LaunchSpec) -> io::Result<File> {
         let mut builder = fs::DirBuilder::new();
         // A model's environment may hold secrets; nobody else is to read them.
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
-        builder.create(unfinished.logs())?;
+        builder.create(self.logs())?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(unfinished.path.join("lock"))?;
+            .open(self.path.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        write_json(&unfinished.path.join("launch.json"), spec)?;
-        fs::rename(&unfinished.path, &self.path)?;
+        write_json(&self.path.join("launch.json"), spec)?;
         Ok(lock)
     }
 
@@ -206,22 +213,13 @@ impl InstanceFolder {
     /// # Errors
     /// When it can't be written.
     pub fn mark_stopping(&self) -> io::Result<()> {
-        fs::write(
-            self.path.join(STOPPING),
-            since_boot().as_millis().to_string(),
-        )
+        File::create(self.path.join("stopping")).map(|_| ())
     }
 
-    /// For how long the runner has been told to end; `None` when it has not.
+    /// Whether the runner has been told to end.
     #[must_use]
-    pub fn stopping_for(&self) -> Option<Duration> {
-        let mark = self.path.join(STOPPING);
-        fs::symlink_metadata(&mark).ok()?;
-        // By a clock that nobody sets: when the host's time jumps, a copy that is draining is not taken for one that hangs.
-        let told = untrusted::read(&mark, 32).ok();
-        let told = told.and_then(|text| String::from_utf8(text).ok()?.parse().ok());
-        let told = told.map_or(Duration::ZERO, Duration::from_millis);
-        Some(since_boot().saturating_sub(told))
+    pub fn is_stopping(&self) -> bool {
+        fs::symlink_metadata(self.path.join("stopping")).is_ok()
     }
 
     /// Takes the folder and all in it away.
@@ -303,12 +301,6 @@ pub fn remove_unfinished(instances: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How long the host has been up, sleep included.
-fn since_boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::try_from(now).unwrap_or_default()
-}
-
 /// Gives us back the right to look into and change every folder below `path`. Links are not followed.
 fn open_up(path: &Path) {
     let _what_remains_closed_is_reported_by_the_removal =
@@ -380,26 +372,16 @@ pub(crate) mod tests {
         assert_eq!(read.settings, spec.settings);
     }
 
-    /// F34: whatever time the host believes it is.
     #[test]
-    fn how_long_a_runner_has_been_told_to_end_does_not_depend_on_the_time_of_day() {
+    fn a_folder_that_cannot_be_made_leaves_nothing_behind() {
         let instances = TempDir::new().expect("a folder");
         let spec = spec("i1", "dga", "1.0");
         let folder = InstanceFolder::new(instances.path(), &spec.instance);
-        let _lock = folder.create(&spec).expect("made");
-        assert_eq!(folder.stopping_for(), None);
-        folder.mark_stopping().expect("written");
-        let mark = File::options()
-            .write(true)
-            .open(folder.path().join(STOPPING));
-        let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-        mark.and_then(|mark| mark.set_modified(an_hour_ago))
-            .expect("our own file");
-        let told = folder.stopping_for().expect("it has been told");
-        assert!(told < Duration::from_secs(600), "{told:?}");
-        // A mark that the model has spoilt is an old one.
-        fs::write(folder.path().join(STOPPING), "soon").expect("written");
-        assert!(folder.stopping_for().expect("it has been told") > told);
+        // Something lies where the folder should come to lie.
+        fs::create_dir_all(folder.path().join("in the way")).expect("made");
+        assert!(folder.create(&spec).is_err());
+        let left: Vec<_> = fs::read_dir(instances.path()).expect("listed").collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 
     #[test]

@@ -186,9 +186,19 @@ impl<T: Tree> Intake<T> {
 
     /// Takes the items of these names, or the first of them when they are many bytes; tells how many are done with.
     async fn take(&mut self, lead: &Lead, names: &[String]) -> Result<usize, Undone> {
-        let mut done = 0;
+        let (mut done, mut at_once) = (0, names.len());
         while done < names.len() {
-            done += self.take_some(lead, &names[done..]).await?;
+            let some = &names[done..names.len().min(done + at_once)];
+            match self.take_some(lead, some).await {
+                Ok(taken) => done += taken,
+                // The histories of many models are many bytes.
+                Err(Undone::LookAgain(CommitError::Whole(ZkError::TooLarge { .. })))
+                    if some.len() > 1 =>
+                {
+                    at_once = some.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(done)
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use maas_client::InstanceId;
 use maas_client::wire::state::{Desired, Phase};
@@ -90,6 +90,8 @@ pub struct LocalLauncher {
     attended: JoinSet<()>,
     /// The runners that have such a task.
     known: HashMap<InstanceId, ProcessIdentity>,
+    /// Since when this daemon knows that a runner has been told to end.
+    stopping: HashMap<InstanceId, Instant>,
     /// What was read of the copies' launch files.
     specs: HashMap<InstanceId, Brief>,
 }
@@ -119,6 +121,7 @@ impl LocalLauncher {
                 ended,
                 attended: JoinSet::new(),
                 known: HashMap::new(),
+                stopping: HashMap::new(),
                 specs: HashMap::new(),
             },
             ends,
@@ -195,20 +198,23 @@ impl Launcher for LocalLauncher {
         let folders = instance_folder::all(&self.settings.instances)?;
         let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
         self.specs.retain(|instance, _| there.contains(instance));
+        self.stopping.retain(|instance, _| there.contains(instance));
+        let now = Instant::now();
         for (instance, folder) in &folders {
             let brief = self.brief(instance, folder);
             if brief.as_ref().is_some_and(|brief| !brief.is_ours) {
                 continue;
             }
             let life = match folder.is_alive() {
-                Ok(true)
-                    if folder
-                        .stopping_for()
-                        .is_some_and(|time| time > self.patience()) =>
-                {
-                    Life::Hanging
+                Ok(true) if self.stopping.contains_key(instance) || folder.is_stopping() => {
+                    // By a clock that nobody sets, and not by what lies in the folder: the model may have put it there.
+                    let since = *self.stopping.entry(instance.clone()).or_insert(now);
+                    if now.duration_since(since) > self.patience() {
+                        Life::Hanging
+                    } else {
+                        Life::Stopping
+                    }
                 }
-                Ok(true) if folder.stopping_for().is_some() => Life::Stopping,
                 Ok(true) => Life::Running(phases.get(instance).copied()),
                 Ok(false) => Life::Dead,
                 Err(error) => {
@@ -281,6 +287,9 @@ impl Launcher for LocalLauncher {
             info!(%instance, pid = identity.pid, "copy told to end");
         }
         crash_point("stop: after the runner was told");
+        self.stopping
+            .entry(instance.clone())
+            .or_insert_with(Instant::now);
         folder.mark_stopping()
     }
 
@@ -298,9 +307,8 @@ impl Launcher for LocalLauncher {
     }
 
     fn was_told_to_end(&self, instance: &InstanceId) -> bool {
-        InstanceFolder::new(&self.settings.instances, instance)
-            .stopping_for()
-            .is_some()
+        self.stopping.contains_key(instance)
+            || InstanceFolder::new(&self.settings.instances, instance).is_stopping()
     }
 
     fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {

@@ -193,6 +193,8 @@ impl Running<'_> {
     /// Stops those that are not wanted, and keeps the others.
     fn give_up(&mut self, wanted: Option<&Wanted>) -> Vec<Action> {
         let serves = |phase: &Option<Phase>| phase.is_some_and(Phase::is_serving);
+        // One whose status can't be read may serve all the same: its session may just have ended.
+        let may_serve = |phase: &Option<Phase>| phase.is_none_or(Phase::is_serving);
         let is_outdated = |copy: &Copy| wanted.is_some_and(|w| copy.generation < w.restarted);
         let has_failed = |copy: &Copy, phase: &Option<Phase>| {
             phase.is_some_and(Phase::has_failed)
@@ -210,10 +212,13 @@ impl Running<'_> {
             .partition(|(copy, phase)| is_outdated(copy) || has_failed(copy, phase));
         let newest_last =
             |(copy, phase): &(&Copy, Option<Phase>)| (!serves(phase), copy.instance.clone());
-        outdated.sort_by_key(newest_last);
+        outdated.sort_by_key(|copy| (!may_serve(&copy.1), newest_last(copy)));
         fresh.sort_by_key(newest_last);
         // An outdated copy that serves may stay until a fresh one serves in its stead.
-        let useful = outdated.iter().filter(|(_, phase)| serves(phase)).count();
+        let useful = outdated
+            .iter()
+            .filter(|(_, phase)| may_serve(phase))
+            .count();
         let mut surplus = outdated.split_off(useful.min(copies.saturating_sub(fresh_serving)));
         surplus.reverse();
         surplus.extend(fresh.split_off(fresh.len().min(copies)).into_iter().rev());
@@ -459,7 +464,9 @@ mod tests {
             &[stop("a")],
         );
         // What serves nobody need not be waited for.
-        check("dga x1!", "dga/a old running", &[stop("a"), launch("dga")]);
+        check("dga x1!", "dga/a old backoff", &[stop("a"), launch("dga")]);
+        // One of which nothing is heard may serve.
+        check("dga x1!", "dga/a old running", &[launch("dga")]);
     }
 
     #[test]

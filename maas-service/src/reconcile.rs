@@ -43,6 +43,9 @@ const GOOD_RUN: Duration = Duration::from_secs(60);
 /// Copies tell of themselves often; they are looked at together.
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
 
+/// How much is done in one pass at most.
+const ACTIONS: usize = 64;
+
 /// Keeps the copies on this machine as they are desired.
 pub struct Reconciler<T = Session, L = LocalLauncher> {
     tree: T,
@@ -60,8 +63,8 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     lost: HashMap<ModelKey, Lost>,
     /// Since when copies serve without a break.
     serving: HashMap<InstanceId, Instant>,
-    /// Since when rolling updates go on.
-    updating: HashMap<ModelKey, Instant>,
+    /// When rolling updates last made a step forward, and how far they were then.
+    updating: HashMap<ModelKey, (Instant, (bool, u32))>,
     /// The models for whose next copy there was no room.
     crowded: HashSet<ModelKey>,
     /// What chance decides, it decides: with the same dice the same happens.
@@ -84,6 +87,11 @@ impl Reconciler<Session, LocalLauncher> {
     /// Reconciles for as long as we lead; `ends` tells of runners that ended. Dropping the future is harmless.
     pub async fn run(&mut self, lead: &Lead, ends: &mut mpsc::UnboundedReceiver<Ended>) {
         self.leader.since_ms = now_ms();
+        // Another daemon may have led meanwhile: what was known may hold no more.
+        self.board = Board::default();
+        self.serving.clear();
+        self.updating.clear();
+        self.mourned.clear();
         let mut changes = self
             .tree
             .watch(&self.layout.desired_root(), WatchScope::Tree);
@@ -202,15 +210,16 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         }
         let copies = self.observe(&statuses, now)?;
         self.note_deaths(&copies, &desired, now);
-        let updates = self.updates(&desired, &statuses, now);
+        let updates = self.updates(&desired, &copies, &statuses, now);
         let mut targets: BTreeMap<ModelKey, u32> = BTreeMap::new();
         for update in &updates {
-            match self.advance(lead, update, &desired).await {
+            match self.advance(lead, update, &desired, &held).await {
                 Ok(Some((old, new))) => {
                     // Where several take its place, the old version makes way for all of them.
-                    let target = targets.entry(update.old.clone()).or_insert(old);
-                    *target = old.min(*target);
-                    targets.insert(update.new.clone(), new);
+                    for (model, copies) in [(&update.old, old), (&update.new, new)] {
+                        let target = targets.entry(model.clone()).or_insert(copies);
+                        *target = copies.min(*target);
+                    }
                 }
                 Ok(None) => held.extend([update.old.clone(), update.new.clone()]),
                 Err(error) => {
@@ -233,7 +242,10 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             })
             .cloned()
             .collect();
-        let planned = plan(&wanted, &touchable, free, now);
+        let mut planned = plan(&wanted, &touchable, free, now);
+        // The rest comes in the next pass: nobody else is to wait for hundreds of processes.
+        let unfinished = planned.actions.len() > ACTIONS;
+        planned.actions.truncate(ACTIONS);
         self.note_crowded(&planned);
         let failures = self.carry_out(&planned, &desired, &touchable).await;
         let pass = Pass {
@@ -253,6 +265,9 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .await
         {
             debug!(%error, "what is being done is published the next time");
+        }
+        if unfinished {
+            return Ok(Duration::ZERO);
         }
         Ok(self.pause(
             &copies,
@@ -310,8 +325,12 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .collect();
         self.serving
             .retain(|instance, _| phases.get(instance).is_some_and(|phase| phase.is_serving()));
-        for (instance, _) in phases.iter().filter(|(_, phase)| phase.is_serving()) {
-            self.serving.entry(instance.clone()).or_insert(now);
+        for status in statuses.iter().filter(|status| status.phase.is_serving()) {
+            // What has served under another daemon need not settle anew.
+            let age = u64::try_from(now_ms().saturating_sub(status.since_ms)).unwrap_or(0);
+            let age = Duration::from_millis(age).min(SETTLING);
+            let since = now.checked_sub(age).unwrap_or(now);
+            self.serving.entry(status.instance.clone()).or_insert(since);
         }
         let mut copies = self.launcher.observe(&phases)?;
         let here: HashSet<InstanceId> = copies.iter().map(|copy| copy.instance.clone()).collect();

@@ -2,8 +2,7 @@
 //!
 //! One new copy is started beside the old ones. When it has served for a while, as many old copies go as new ones have come,
 //! and the next new one is started; so at no time do fewer serve than before. What the old version is asked for stays
-//! written down until all new copies serve: should they not, the new version is given up, and the old one is whole again by
-//! itself.
+//! written down until all new copies serve. Should they not, the old copies come back first, and only then the new ones go.
 
 use std::time::Duration;
 
@@ -13,20 +12,35 @@ pub const SETTLING: Duration = Duration::from_secs(3);
 /// How a rolling update stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// How many copies of the old version were asked for.
-    pub old: u32,
-    /// How many copies of the new version were asked for.
-    pub new: u32,
+    /// The old version.
+    pub old: Side,
+    /// The new version.
+    pub new: Side,
     /// How many new copies have served for a while.
     pub settled: u32,
+    /// How many copies of the new version were there before, and stay when it is given up.
+    pub before: u32,
     /// Why a new copy will not come to serve, if one has failed for good or again and again.
     pub hopeless: Option<String>,
-    /// Whether the next new copy finds no room on the machine.
-    pub crowded: bool,
-    /// For how long it has been going on.
+    /// Whether it is being given up.
+    pub going_back: bool,
+    /// For how long there has been no step forward.
     pub elapsed: Duration,
-    /// How long it may take.
+    /// How long that may last.
     pub deadline: Duration,
+}
+
+/// How one of the two versions stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// How many copies were asked for.
+    pub asked: u32,
+    /// How many there are and have not been told to end.
+    pub running: u32,
+    /// How many of them serve.
+    pub serving: u32,
+    /// Whether its next copy finds no room on the machine.
+    pub crowded: bool,
 }
 
 /// What comes next.
@@ -41,42 +55,68 @@ pub enum Step {
     },
     /// The new version is in place; the old one is wanted no more.
     Finish,
-    /// The new version is given up, for this reason.
-    RollBack(String),
+    /// The new version is to be given up, for this reason.
+    GoBack(String),
+    /// The old version is whole again; of the new one only those stay that were there before.
+    Returned,
 }
 
 /// The next step of a rolling update.
 #[must_use]
 pub fn step(standing: &Standing) -> Step {
-    let &Standing {
-        old, new, settled, ..
-    } = standing;
-    if settled >= new {
+    let Standing { old, new, .. } = standing;
+    if standing.going_back {
+        return step_back(standing);
+    }
+    if standing.settled >= new.asked {
         return Step::Finish;
     }
     if let Some(why) = &standing.hopeless {
-        return Step::RollBack(why.clone());
+        return Step::GoBack(why.clone());
     }
     if standing.elapsed >= standing.deadline {
-        let why = if standing.crowded {
+        let why = if new.crowded {
             ": there was no room for the next one"
         } else {
             ""
         };
-        return Step::RollBack(format!(
-            "only {settled} of {new} copies came to serve within {} s{why}",
+        return Step::GoBack(format!(
+            "only {} of {} copies came to serve within {} s{why}",
+            standing.settled,
+            new.asked,
             standing.deadline.as_secs()
         ));
     }
-    let gone = u64::from(old) * u64::from(settled) / u64::from(new);
-    let mut kept = old - u32::try_from(gone).unwrap_or(old);
+    let gone = u64::from(old.asked) * u64::from(standing.settled) / u64::from(new.asked);
+    let mut kept = old.asked - u32::try_from(gone).unwrap_or(old.asked);
     // Where there is no room for both, an old copy makes room, but never the last one.
-    if standing.crowded && kept > 1 {
+    if new.crowded && kept > 1 {
         kept -= 1;
     }
     Step::Continue {
         old: kept,
-        new: settled + 1,
+        // None that runs is taken back: that it has not settled may only mean that we have just begun to look.
+        new: (standing.settled + 1).max(new.running).min(new.asked),
+    }
+}
+
+/// On the way back the new copies stay until the old ones serve, or until they have had their time.
+fn step_back(standing: &Standing) -> Step {
+    let Standing { old, new, .. } = standing;
+    let whole = old.serving >= old.asked;
+    let nothing_to_hold = new.serving <= standing.before;
+    if whole || nothing_to_hold || standing.elapsed >= standing.deadline {
+        return Step::Returned;
+    }
+    // Where there is no room for both, a new copy makes room, but never the last one.
+    let holding = if old.crowded && new.serving > 1 {
+        new.serving - 1
+    } else {
+        new.serving
+    };
+    Step::Continue {
+        old: old.asked,
+        new: holding.max(standing.before),
     }
 }
 
@@ -86,13 +126,32 @@ mod tests {
 
     use super::*;
 
+    /// So many asked for, all of them serving.
+    fn whole(asked: u32) -> Side {
+        Side {
+            asked,
+            running: asked,
+            serving: asked,
+            crowded: false,
+        }
+    }
+
+    /// So many asked for, so many of them serving.
+    fn part(asked: u32, serving: u32) -> Side {
+        Side {
+            asked,
+            ..whole(serving)
+        }
+    }
+
     fn standing(old: u32, new: u32, settled: u32) -> Standing {
         Standing {
-            old,
-            new,
+            old: whole(old),
+            new: part(new, settled),
             settled,
+            before: 0,
             hopeless: None,
-            crowded: false,
+            going_back: false,
             elapsed: Duration::ZERO,
             deadline: Duration::from_secs(60),
         }
@@ -108,12 +167,20 @@ mod tests {
     }
 
     #[test]
+    fn copies_that_serve_are_not_taken_back_by_a_daemon_that_has_just_begun_to_look() {
+        let adopted = Standing {
+            new: part(10, 8),
+            ..standing(10, 10, 0)
+        };
+        assert_eq!(step(&adopted), Step::Continue { old: 10, new: 8 });
+    }
+
+    #[test]
     fn where_there_is_no_room_an_old_copy_makes_room_but_never_the_last_one() {
         let crowded = |old| {
-            step(&Standing {
-                crowded: true,
-                ..standing(old, 2, 0)
-            })
+            let mut crowded = standing(old, 2, 0);
+            crowded.new.crowded = true;
+            step(&crowded)
         };
         assert_eq!(crowded(2), Step::Continue { old: 1, new: 1 });
         assert_eq!(crowded(1), Step::Continue { old: 1, new: 1 });
@@ -125,19 +192,42 @@ mod tests {
             hopeless: Some("no script".to_owned()),
             ..standing(2, 2, 1)
         };
-        assert_eq!(step(&failed), Step::RollBack("no script".to_owned()));
+        assert_eq!(step(&failed), Step::GoBack("no script".to_owned()));
         let late = Standing {
             elapsed: Duration::from_secs(60),
             ..standing(2, 2, 1)
         };
-        assert!(matches!(step(&late), Step::RollBack(why) if why.contains("only 1 of 2")));
+        assert!(matches!(step(&late), Step::GoBack(why) if why.contains("only 1 of 2")));
+    }
+
+    #[test]
+    fn on_the_way_back_the_new_copies_stay_until_the_old_ones_serve() {
+        let back = |old_serving, new_serving, before, crowded| {
+            let mut back = Standing {
+                old: part(10, old_serving),
+                new: part(10, new_serving),
+                before,
+                going_back: true,
+                ..standing(10, 10, 0)
+            };
+            back.old.crowded = crowded;
+            step(&back)
+        };
+        assert_eq!(back(1, 9, 0, false), Step::Continue { old: 10, new: 9 });
+        assert_eq!(back(1, 9, 0, true), Step::Continue { old: 10, new: 8 });
+        assert_eq!(back(10, 9, 0, false), Step::Returned);
+        // Nothing of it serves, or only what did before.
+        assert_eq!(back(1, 0, 0, false), Step::Returned);
+        assert_eq!(back(1, 3, 3, false), Step::Returned);
     }
 
     proptest! {
         #[test]
         fn at_every_step_as_many_can_serve_as_before(old in 1u32..50, new in 1u32..50, crowded in any::<bool>()) {
             for settled in 0..new {
-                let Step::Continue { old: kept, new: asked } = step(&Standing { crowded, ..standing(old, new, settled) }) else {
+                let mut standing = standing(old, new, settled);
+                standing.new.crowded = crowded;
+                let Step::Continue { old: kept, new: asked } = step(&standing) else {
                     panic!("it ended with {settled} of {new}");
                 };
                 prop_assert!(kept >= 1 && kept <= old && asked == settled + 1);

@@ -48,7 +48,7 @@ pub struct ModelRequest {
     pub path: Option<String>,
     /// The version that this one is to take the place of, copy by copy. Only in an ADD.
     pub replace: Option<Version>,
-    /// How long the new copies may take to serve before the old version is brought back, in seconds.
+    /// How long the next new copy may take to serve before the old version is brought back, in seconds.
     pub deadline_s: u32,
     /// By what the sender knows this request; the queue node's identity stands in when there is none.
     pub id: Option<String>,

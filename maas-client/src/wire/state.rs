@@ -60,8 +60,17 @@ document!(Desired);
 pub struct Replaces {
     /// The old version. Its copies are wanted again should the new ones not come to serve.
     pub version: Version,
-    /// How long the new copies may take to serve, all together, in seconds.
+    /// How long the next new copy may take to serve, in seconds.
     pub deadline_s: u64,
+    /// The generation with which it began.
+    #[serde(default)]
+    pub since: u64,
+    /// How many copies of the new version were asked for before; that many are kept when it is given up.
+    #[serde(default)]
+    pub before: u32,
+    /// Why it is being given up: the old copies come back first, then the new ones go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going_back: Option<String>,
 }
 
 fn is_zero(number: &u64) -> bool {

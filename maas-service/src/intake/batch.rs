@@ -224,7 +224,7 @@ impl Batch {
         if let Some(before) = model
             .desired
             .as_ref()
-            .filter(|_| request.action == Action::Remove)
+            .filter(|_| request.action == Action::Remove && ruling.desired.is_none())
         {
             self.overtaken.push(Overtaken {
                 model: key,

@@ -111,9 +111,13 @@ fn add(request: &ModelRequest, standing: &Standing<'_>) -> Result<Accepted, Stri
     let replaces = match &request.replace {
         Some(old) => {
             replaceable(request, standing)?;
+            let going_on = desired.and_then(|desired| desired.replaces.as_ref());
             Some(Replaces {
                 version: old.clone(),
                 deadline_s: request.deadline_s.into(),
+                since: going_on.map_or(standing.last_generation + 1, |replaces| replaces.since),
+                before: going_on.map_or(before, |replaces| replaces.before),
+                going_back: None,
             })
         }
         None => desired.and_then(|desired| desired.replaces.clone()),
@@ -390,6 +394,9 @@ mod tests {
             Some(Replaces {
                 version: Version::new(version).expect("a version"),
                 deadline_s: 1,
+                since: 1,
+                before: 0,
+                going_back: None,
             })
         };
         let unfinished = Desired {

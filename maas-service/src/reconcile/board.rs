@@ -24,6 +24,8 @@ const WRITTEN_AT_ONCE: usize = 200;
 pub(super) struct Board {
     /// What stands in the tree, once it has been read.
     published: Option<BTreeMap<ModelKey, Progress>>,
+    /// The folders of models that are there, whether or not there is something in them.
+    folders: BTreeSet<ModelName>,
     leader: Option<Leader>,
 }
 
@@ -40,7 +42,9 @@ impl Board {
         }
         let root = layout.progress_root();
         let mut keys: Vec<ModelKey> = Vec::new();
+        self.folders.clear();
         for name in tree.children(&root).await? {
+            self.folders.extend(ModelName::new(name.as_str()));
             for version in tree.children(&root.join(&name)).await? {
                 if let (Ok(name), Ok(version)) =
                     (ModelName::new(name.as_str()), Version::new(version))
@@ -102,6 +106,7 @@ impl Board {
             tree.commit(&[lead.still_leads(), step]).await?;
             self.leader = Some(leader);
         }
+        self.folders = published.keys().map(|(name, _)| name.clone()).collect();
         self.published = Some(published);
         Ok(())
     }
@@ -117,10 +122,10 @@ impl Board {
         let names = |all: &BTreeMap<ModelKey, Progress>| -> BTreeSet<ModelName> {
             all.keys().map(|(name, _)| name.clone()).collect()
         };
-        let (old_names, new_names) = (names(before), names(&now));
+        let new_names = names(&now);
         let folder = |name: &ModelName| layout.progress_root().join(name.as_str());
         let mut steps: Vec<Step> = new_names
-            .difference(&old_names)
+            .difference(&self.folders)
             .map(|name| create(folder(name), Vec::new()))
             .collect();
         let mut after = BTreeMap::new();
@@ -162,7 +167,7 @@ impl Board {
         let gone = before.keys().filter(|key| !after.contains_key(*key));
         steps.extend(gone.map(|(name, version)| delete(layout.progress(name, version))));
         steps.extend(
-            old_names
+            self.folders
                 .difference(&new_names)
                 .map(|name| delete(folder(name))),
         );

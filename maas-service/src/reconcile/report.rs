@@ -67,7 +67,11 @@ impl Pass<'_> {
             if let Some(found) = self.desired.get(key) {
                 let asked = found.desired.instances;
                 let as_asked = (progress.running, progress.serving) == (asked, asked);
-                if as_asked && found.desired.replaces.is_none() && progress.doing.is_empty() {
+                if as_asked
+                    && found.desired.replaces.is_none()
+                    && progress.doing.is_empty()
+                    && progress.pending.is_none()
+                {
                     progress.reached = found.desired.generation;
                 }
             }
@@ -105,10 +109,12 @@ impl Pass<'_> {
         let mut doing = Vec::new();
         for update in self.updates {
             let standing = &update.standing;
-            if update.new == *key {
+            if update.new == *key && standing.going_back {
+                doing.push(format!("giving way to {} again", update.old.1));
+            } else if update.new == *key {
                 doing.push(format!(
                     "taking the place of {}: {} of {} copies are in place",
-                    update.old.1, standing.settled, standing.new
+                    update.old.1, standing.settled, standing.new.asked
                 ));
             }
             if update.old == *key {

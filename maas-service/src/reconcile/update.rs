@@ -1,21 +1,21 @@
 //! Rolling updates as the reconciler carries them out: what [`rollout`](crate::rollout) decides becomes how many copies of
 //! each version should run for now, or the end of the update in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use maas_client::layout::Layout;
 use maas_client::session::{CommitError, Step};
 use maas_client::wire::history::{Change, Generation, History};
-use maas_client::wire::state::{Desired, InstanceStatus, Phase, now_ms};
+use maas_client::wire::state::{Desired, InstanceStatus, Phase, Replaces, now_ms};
 use tracing::{info, warn};
 
 use super::{Found, Reconciler};
 use crate::crash::crash_point;
 use crate::launcher::Launcher;
 use crate::leader::Lead;
-use crate::plan::ModelKey;
-use crate::rollout::{self, SETTLING, Standing};
+use crate::plan::{Copy, Life, ModelKey};
+use crate::rollout::{self, SETTLING, Side, Standing};
 use crate::tree::{Tree, write};
 
 /// A rolling update that is going on.
@@ -30,6 +30,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
     pub(super) fn updates(
         &mut self,
         desired: &BTreeMap<ModelKey, Found>,
+        copies: &[Copy],
         statuses: &[InstanceStatus],
         now: Instant,
     ) -> Vec<Update> {
@@ -38,37 +39,52 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 .get(key)
                 .is_some_and(|found| found.desired.replaces.is_some())
         });
-        let replacing = desired.iter().filter_map(|(new, found)| {
-            let replaces = found.desired.replaces.as_ref()?;
-            Some((new, found, replaces))
-        });
         let mut updates = Vec::new();
-        for (new, found, replaces) in replacing {
+        for (new, found) in desired {
+            let Some(replaces) = &found.desired.replaces else {
+                continue;
+            };
             let old = (new.0.clone(), replaces.version.clone());
-            let began = *self.updating.entry(new.clone()).or_insert(now);
-            let of_new = statuses
-                .iter()
-                .filter(|s| s.name == new.0 && s.version == new.1);
-            let settled = of_new.clone().filter(|status| {
+            let of_new = || {
+                let is_new = |s: &&InstanceStatus| s.name == new.0 && s.version == new.1;
+                statuses.iter().filter(is_new)
+            };
+            let settled = of_new().filter(|status| {
                 let since = self.serving.get(&status.instance);
                 status.phase.is_serving() && since.is_some_and(|&since| now >= since + SETTLING)
             });
-            let lost =
-                |status: &&InstanceStatus| matches!(status.phase, Phase::Failed | Phase::CrashLoop);
-            let hopeless = of_new.clone().find(lost).map(|status| {
+            let settled = count(settled).min(found.desired.instances);
+            // What failed before it began says nothing about it.
+            let lost = of_new().find(|status| {
+                matches!(status.phase, Phase::Failed | Phase::CrashLoop)
+                    && status.generation >= replaces.since
+            });
+            let hopeless = lost.map(|status| {
                 let why = status.reason.as_deref().unwrap_or("it failed");
                 format!("copy {}: {why}", status.instance)
             });
-            let copies = found.desired.instances;
+            let (old_side, new_side) = (
+                self.side(&old, desired, copies, statuses),
+                self.side(new, desired, copies, statuses),
+            );
+            let progress = match replaces.going_back {
+                Some(_) => old_side.serving,
+                None => settled,
+            };
+            let going_back = replaces.going_back.is_some();
+            let forward = (going_back, progress);
+            let last = self.updating.entry(new.clone()).or_insert((now, forward));
+            if forward > last.1 {
+                *last = (now, forward);
+            }
             let standing = Standing {
-                old: desired.get(&old).map_or(0, |found| found.desired.instances),
-                new: copies,
-                settled: u32::try_from(settled.count())
-                    .unwrap_or(u32::MAX)
-                    .min(copies),
+                old: old_side,
+                new: new_side,
+                settled,
+                before: replaces.before,
                 hopeless,
-                crowded: self.crowded.contains(new),
-                elapsed: now.duration_since(began),
+                going_back,
+                elapsed: now.duration_since(last.0),
                 deadline: Duration::from_secs(replaces.deadline_s),
             };
             updates.push(Update {
@@ -80,84 +96,143 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         updates
     }
 
-    /// Takes one step of an update. When it ends here, that is written down; the two versions are left alone until it is read.
+    fn side(
+        &self,
+        key: &ModelKey,
+        desired: &BTreeMap<ModelKey, Found>,
+        copies: &[Copy],
+        statuses: &[InstanceStatus],
+    ) -> Side {
+        let running = copies.iter().filter(|copy| {
+            copy.model.as_ref() == Some(key) && matches!(copy.life, Life::Running(_))
+        });
+        let serving = statuses
+            .iter()
+            .filter(|s| s.name == key.0 && s.version == key.1 && s.phase.is_serving());
+        Side {
+            asked: desired.get(key).map_or(0, |found| found.desired.instances),
+            running: count(running),
+            serving: count(serving),
+            crowded: self.crowded.contains(key),
+        }
+    }
+
+    /// Takes one step of an update, and tells how many copies of each version should run for now. When it turns or ends here,
+    /// that is written down; the two versions are left alone until it is read.
     ///
     /// # Errors
-    /// When the end can't be written.
+    /// When it can't be written.
     pub(super) async fn advance(
         &self,
         lead: &Lead,
         update: &Update,
         desired: &BTreeMap<ModelKey, Found>,
+        held: &HashSet<ModelKey>,
     ) -> Result<Option<(u32, u32)>, CommitError> {
         let (Some(new), old) = (desired.get(&update.new), desired.get(&update.old)) else {
             return Ok(None);
         };
-        let (name, version) = &update.new;
-        let replaced = &update.old.1;
+        if held.contains(&update.old) {
+            return Ok(None);
+        }
         let next = match old {
             Some(_) => rollout::step(&update.standing),
             // It was removed meanwhile; there is nothing left to replace.
             None => rollout::Step::Finish,
         };
-        match next {
+        let steps = match next {
             rollout::Step::Continue { old, new } => return Ok(Some((old, new))),
-            rollout::Step::Finish => {
-                let done = Desired {
-                    replaces: None,
-                    ..new.desired.clone()
-                };
-                let mut steps = vec![
-                    lead.still_leads(),
-                    Step::Set {
-                        path: self.layout.desired(name, version),
-                        data: done.to_bytes(),
-                        version: Some(new.znode_version),
-                    },
-                ];
-                let note = format!("instead of {replaced}");
-                steps.extend(
-                    self.record(&done, Change::Replaced, done.generation, note)
-                        .await?,
-                );
-                if let Some(old) = old {
-                    steps.push(delete(&self.layout, &update.old, old.znode_version));
-                    let gone = Desired {
-                        instances: 0,
-                        ..old.desired.clone()
-                    };
-                    let note = format!("by {version}");
-                    let generation = gone.generation + 1;
-                    steps.extend(
-                        self.record(&gone, Change::ReplacedByOther, generation, note)
-                            .await?,
-                    );
-                }
-                crash_point("update: before its end is written");
-                self.tree.commit(&steps).await?;
-                crash_point("update: after its end was written");
-                info!(model = %name, version = %version, old = %replaced, "the new version has taken the place of the old one");
-            }
-            rollout::Step::RollBack(why) => {
-                let gone = Desired {
-                    instances: 0,
-                    ..new.desired.clone()
-                };
-                let mut steps = vec![
-                    lead.still_leads(),
-                    delete(&self.layout, &update.new, new.znode_version),
-                ];
-                let generation = gone.generation + 1;
-                let note = format!("{replaced} is back: {why}");
-                steps.extend(
-                    self.record(&gone, Change::RolledBack, generation, note)
-                        .await?,
-                );
-                self.tree.commit(&steps).await?;
-                warn!(model = %name, version = %version, old = %replaced, reason = %why, "the new version is given up, the old one is back");
-            }
-        }
+            rollout::Step::Finish => self.finish(update, new, old).await?,
+            rollout::Step::GoBack(why) => vec![self.go_back(new, why)],
+            rollout::Step::Returned => self.give_up(update, new).await?,
+        };
+        let mut fenced = vec![lead.still_leads()];
+        fenced.extend(steps);
+        crash_point("update: before its end is written");
+        self.tree.commit(&fenced).await?;
+        crash_point("update: after its end was written");
+        let (name, version) = &update.new;
+        info!(model = %name, version = %version, old = %update.old.1, "a rolling update has turned or ended");
         Ok(None)
+    }
+
+    /// The new version is in place.
+    async fn finish(
+        &self,
+        update: &Update,
+        new: &Found,
+        old: Option<&Found>,
+    ) -> Result<Vec<Step>, CommitError> {
+        let done = Desired {
+            replaces: None,
+            ..new.desired.clone()
+        };
+        let mut steps = vec![self.set(new, &done)];
+        let note = format!("instead of {}", update.old.1);
+        let generation = done.generation;
+        steps.extend(
+            self.record(&done, Change::Replaced, generation, note)
+                .await?,
+        );
+        if let Some(old) = old {
+            steps.push(delete(&self.layout, &update.old, old.znode_version));
+            let gone = Desired {
+                instances: 0,
+                ..old.desired.clone()
+            };
+            let note = format!("by {}", update.new.1);
+            let generation = gone.generation + 1;
+            steps.extend(
+                self.record(&gone, Change::ReplacedByOther, generation, note)
+                    .await?,
+            );
+        }
+        Ok(steps)
+    }
+
+    /// The new version is to be given up.
+    fn go_back(&self, new: &Found, why: String) -> Step {
+        let replaces = new.desired.replaces.clone();
+        warn!(model = %new.desired.name, version = %new.desired.version, reason = %why, "the new version does not come to serve; the old one comes back");
+        let turned = Desired {
+            replaces: replaces.map(|replaces| Replaces {
+                going_back: Some(why),
+                ..replaces
+            }),
+            ..new.desired.clone()
+        };
+        self.set(new, &turned)
+    }
+
+    /// The old version is whole again: of the new one stays what was there before.
+    async fn give_up(&self, update: &Update, new: &Found) -> Result<Vec<Step>, CommitError> {
+        let replaces = new.desired.replaces.as_ref();
+        let why = replaces.and_then(|replaces| replaces.going_back.as_deref());
+        let note = format!("{} is back: {}", update.old.1, why.unwrap_or("given up"));
+        let left = Desired {
+            instances: update.standing.before,
+            generation: new.desired.generation + 1,
+            replaces: None,
+            ..new.desired.clone()
+        };
+        let change = if left.instances > 0 {
+            self.set(new, &left)
+        } else {
+            delete(&self.layout, &update.new, new.znode_version)
+        };
+        let generation = left.generation;
+        let record = self
+            .record(&left, Change::RolledBack, generation, note)
+            .await?;
+        Ok([Some(change), record].into_iter().flatten().collect())
+    }
+
+    fn set(&self, found: &Found, desired: &Desired) -> Step {
+        Step::Set {
+            path: self.layout.desired(&desired.name, &desired.version),
+            data: desired.to_bytes(),
+            version: Some(found.znode_version),
+        }
     }
 
     /// The step that adds a line to a version's history.
@@ -194,4 +269,8 @@ fn delete(layout: &Layout, (name, version): &ModelKey, znode_version: i32) -> St
         path: layout.desired(name, version),
         version: Some(znode_version),
     }
+}
+
+fn count<T>(all: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(all.count()).unwrap_or(u32::MAX)
 }

@@ -66,7 +66,8 @@ impl Machine {
             version,
             host: "here".to_owned(),
             phase: runner.phase,
-            since_ms: 0,
+            // Of no time that has been: the simulation has a clock of its own.
+            since_ms: i64::MAX,
             restarts: 0,
             pid: None,
             url: None,

@@ -32,7 +32,7 @@
 //! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…` |
 //! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
-//! | F34 the time of day jumps | `instance_folder`'s unit test: nothing that matters is timed by it |
+//! | F34 the time of day jumps | nothing is timed by it: every deadline and delay is of the monotonic clock |
 //! | F37 items that are no requests | `queue_items::what_is_no_request…` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
