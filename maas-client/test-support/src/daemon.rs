@@ -63,9 +63,18 @@ impl Daemon {
     ///
     /// When the daemon was killed.
     pub fn disk(&self) -> PathBuf {
-        let pid = self.leash.pid().expect("it runs");
+        let pid = self.pid();
         let folder = self.leash.folder().display();
         PathBuf::from(format!("/proc/{pid}/root{folder}"))
+    }
+
+    /// Its process number.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed.
+    pub fn pid(&self) -> u32 {
+        self.leash.pid().expect("it runs")
     }
 
     /// Where the folders of its copies lie.

@@ -2,6 +2,8 @@
 //!
 //! What runs in a network of its own, as containers do, is not in these lists.
 
+mod diagnosis;
+
 use std::collections::HashSet;
 use std::io;
 
@@ -36,12 +38,16 @@ pub(super) fn connections(port: u16) -> io::Result<usize> {
 ///
 /// `None` also when it can't be told: the socket is in no list, or belongs to nobody we may look at.
 pub(super) fn stranger_at(port: u16, ancestor: u32) -> Option<String> {
-    let sockets = sockets_at(port).ok()?;
-    let listening: HashSet<u64> = sockets
-        .iter()
-        .filter(|s| s.state == LISTENING)
-        .map(|s| s.inode)
-        .collect();
+    // Some kernels are built without the diagnosis.
+    let listening = match diagnosis::listeners(port) {
+        Ok(listening) => listening,
+        Err(_) => sockets_at(port)
+            .ok()?
+            .iter()
+            .filter(|s| s.state == LISTENING)
+            .map(|s| s.inode)
+            .collect(),
+    };
     if listening.is_empty()
         || below(ancestor, ALL)
             .iter()

@@ -1,0 +1,140 @@
+//! How fast a long queue is taken: by the daemon, and by Curator's own `SimpleDistributedQueue`, one item after the other,
+//! from the same server. Goal: at least ten times as fast.
+//!
+//! Each request is one ADD or REMOVE of one copy, so that the generation of what should run in the end counts those that
+//! took effect, and its number of copies shows their order.
+
+use std::time::{Duration, Instant};
+
+use maas_client::Session;
+use maas_client::layout::{Layout, ZnodePath};
+use maas_client::session::{CreateMode, Step};
+use maas_client::wire::state::Desired;
+use test_support::{Curator, Daemon, ZooKeeper};
+
+use crate::figures::{memory_mb, rate, verdict};
+use crate::stand::{LIMIT, connect, count, leads};
+
+const MODELS: usize = 7;
+
+/// After this time it is known well enough how fast Curator is.
+const CURATORS_TIME: Duration = Duration::from_secs(150);
+
+/// So many results are kept at least.
+const RESULTS_KEPT: usize = 18_000;
+
+pub(crate) async fn run(requests: usize) {
+    let zookeeper = ZooKeeper::start().await;
+    let session = connect(&zookeeper).await;
+    let layout = Layout::default();
+    fill(&session, &layout.queue, requests).await;
+    let (leading, whole, peak) = drain(&zookeeper, &session, &layout).await;
+    check(&session, &layout, requests).await;
+
+    let curators = ZnodePath::new("/curator/queue").unwrap();
+    fill(&session, &curators, requests).await;
+    let (taken, time) = take_one_by_one(&zookeeper, &curators, requests).await;
+    let (ours, theirs) = (rate(requests, leading), rate(taken, time));
+    println!("{requests} queued requests, every one with its effect once");
+    println!(
+        "  the daemon, from leading to the queue empty   {:8.2} s {ours:9.0}/s  (from its start: {:.2} s; at most {peak:.0} MB)",
+        leading.as_secs_f64(),
+        whole.as_secs_f64()
+    );
+    println!(
+        "  Curator 5, taking one by one ({taken} of them) {:8.2} s {theirs:9.0}/s",
+        time.as_secs_f64()
+    );
+    let ratio = ours / theirs;
+    println!(
+        "  ratio: {ratio:.1} (goal: >= 10, {})",
+        verdict(ratio >= 10.0)
+    );
+    session.close().await;
+}
+
+/// The n-th request. Of each model one copy stays, or two.
+fn request(n: usize) -> String {
+    let (model, turn) = (n % MODELS, n / MODELS);
+    let (action, path) = match turn {
+        turn if turn > 0 && turn % 2 == 0 => ("REMOVE", "null"),
+        _ => ("ADD", r#""file:/nowhere""#),
+    };
+    format!(
+        r#"{{"name":"m{model}","version":"1.0","numInstances":1,"memory":1,"action":"{action}","path":{path}}}"#
+    )
+}
+
+async fn fill(session: &Session, queue: &ZnodePath, requests: usize) {
+    session.ensure(queue).await.unwrap();
+    let item = |n| Step::Create {
+        path: queue.join("qn-"),
+        data: request(n).into_bytes(),
+        mode: CreateMode::PersistentSequential,
+    };
+    let steps: Vec<Step> = (0..requests).map(item).collect();
+    for steps in steps.chunks(1000) {
+        session.commit(steps).await.unwrap();
+    }
+    assert_eq!(count(session, queue).await, requests);
+}
+
+/// Has a daemon take all that waits. Tells how long it took since it led, how long since it was started, and the most
+/// memory it used, in MB.
+async fn drain(
+    zookeeper: &ZooKeeper,
+    session: &Session,
+    layout: &Layout,
+) -> (Duration, Duration, f64) {
+    // Building it, if it must be, is not its time.
+    test_support::binary("maas_service");
+    let start = Instant::now();
+    let daemon = Daemon::start(zookeeper.connect_string(), &["--memory", "1000000"]);
+    leads(session, layout).await;
+    let leading = Instant::now();
+    while count(session, &layout.queue).await > 0 {
+        assert!(leading.elapsed() < LIMIT, "the queue is not taken");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let now = Instant::now();
+    let peak = memory_mb(daemon.pid(), "VmHWM");
+    (now - leading, now - start, peak)
+}
+
+/// Every request must have had its effect, once and in order.
+async fn check(session: &Session, layout: &Layout, requests: usize) {
+    for model in 0..MODELS {
+        let turns = requests / MODELS + usize::from(model < requests % MODELS);
+        let name = format!("m{model}").parse().unwrap();
+        let path = layout.desired(&name, &"1.0".parse().unwrap());
+        let (data, _) = session.get(&path).await.unwrap().unwrap();
+        let desired = Desired::parse(&data).unwrap();
+        let copies = if turns == 1 || turns % 2 == 1 { 1 } else { 2 };
+        assert_eq!(
+            (desired.generation, desired.instances),
+            (u64::try_from(turns).unwrap(), copies),
+            "{name}"
+        );
+    }
+    let results = count(session, &layout.results_root()).await;
+    assert!(results >= requests.min(RESULTS_KEPT), "{results} results");
+    assert!(results <= requests, "{results} results");
+}
+
+/// Has Curator take the items; tells how many it took, in which time.
+async fn take_one_by_one(
+    zookeeper: &ZooKeeper,
+    queue: &ZnodePath,
+    requests: usize,
+) -> (usize, Duration) {
+    let mut curator = Curator::start(zookeeper.connect_string()).await;
+    let start = Instant::now();
+    let mut taken = 0;
+    while taken < requests && start.elapsed() < CURATORS_TIME {
+        let item = curator.take(queue.as_str()).await.unwrap();
+        assert_eq!(item, request(taken).into_bytes(), "in order");
+        taken += 1;
+    }
+    assert!(taken > 0);
+    (taken, start.elapsed())
+}
