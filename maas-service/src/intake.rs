@@ -289,42 +289,54 @@ impl<T: Tree> Intake<T> {
                 debug!(model = %name, %error, "a folder stays, for other versions are in it");
             }
         }
-        for overtaken in &batch.overtaken {
-            if let Err(error) = self.tell_overtaken(overtaken).await {
-                debug!(%error, request = %overtaken.request, "its sender is not told that it was overtaken");
-            }
+        if let Err(error) = self.tell_overtaken(&batch.overtaken).await {
+            debug!(%error, "senders are not told that they were overtaken");
         }
     }
 
-    /// A request that was not carried out yet when another one took it back is superseded.
-    async fn tell_overtaken(&self, overtaken: &Overtaken) -> anyhow::Result<()> {
-        let (name, version) = &overtaken.model;
-        let record = self.layout.results_root().join(&overtaken.request);
-        let paths = [self.layout.progress(name, version), record.clone()];
+    /// Requests that were not carried out yet when another one took them back are superseded.
+    async fn tell_overtaken(&self, all: &[Overtaken]) -> Result<(), CommitError> {
+        let record = |overtaken: &Overtaken| self.layout.results_root().join(&overtaken.request);
+        let paths: Vec<ZnodePath> = all
+            .iter()
+            .flat_map(|overtaken| {
+                let (name, version) = &overtaken.model;
+                [self.layout.progress(name, version), record(overtaken)]
+            })
+            .collect();
         let mut contents = self.tree.get_many(&paths).await?.into_iter();
-        let progress = contents.next().unwrap_or(Ok(None))?;
-        let reached = progress.and_then(|(data, _)| Some(Progress::parse(&data).ok()?.reached));
-        let Some((data, stat)) = contents.next().unwrap_or(Ok(None))? else {
-            return Ok(());
-        };
-        let result = RequestResult::parse(&data)?;
-        if reached.unwrap_or(0) >= overtaken.generation || result.outcome != Outcome::Accepted {
+        let mut steps = Vec::new();
+        for overtaken in all {
+            let mut next = || contents.next().and_then(Result::ok).flatten();
+            let (progress, answer) = (next(), next());
+            let reached = progress.and_then(|(data, _)| Some(Progress::parse(&data).ok()?.reached));
+            let Some((data, stat)) = answer else {
+                continue;
+            };
+            let Ok(result) = RequestResult::parse(&data) else {
+                continue;
+            };
+            if reached.unwrap_or(0) >= overtaken.generation || result.outcome != Outcome::Accepted {
+                continue;
+            }
+            let superseded = RequestResult {
+                outcome: Outcome::Superseded,
+                reason: Some(format!(
+                    "request {} came before it was carried out",
+                    overtaken.by
+                )),
+                ..result
+            };
+            steps.push(Step::Set {
+                path: record(overtaken),
+                data: superseded.to_bytes(),
+                version: Some(stat.version),
+            });
+        }
+        if steps.is_empty() {
             return Ok(());
         }
-        let superseded = RequestResult {
-            outcome: Outcome::Superseded,
-            reason: Some(format!(
-                "request {} came before it was carried out",
-                overtaken.by
-            )),
-            ..result
-        };
-        let step = Step::Set {
-            path: record,
-            data: superseded.to_bytes(),
-            version: Some(stat.version),
-        };
-        Ok(self.tree.commit(&[step]).await?)
+        self.tree.commit(&steps).await
     }
 
     /// Makes the folders requests are recorded in.

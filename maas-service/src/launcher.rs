@@ -290,7 +290,11 @@ impl Launcher for LocalLauncher {
         self.stopping
             .entry(instance.clone())
             .or_insert_with(Instant::now);
-        folder.mark_stopping()
+        match folder.mark_stopping() {
+            // It has ended already, and taken its folder away.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
