@@ -232,7 +232,7 @@ mod tests {
             );
             std::thread::yield_now();
         }
-        assert_eq!(below(std::process::id(), 1).len(), 1);
+        assert_eq!(below(child.id(), 1).len(), 1);
         drop(child.stdin.take());
         child.wait().expect("ended");
     }
