@@ -32,6 +32,8 @@ async fn ten_thousand_waiting_requests_take_effect_once_and_in_order() {
             mode: CreateMode::PersistentSequential,
         })
         .collect();
+    // The daemon may have been stopped before it made the queue.
+    world.session.ensure(&world.layout.queue).await.unwrap();
     for steps in steps.chunks(1000) {
         world.session.commit(steps).await.unwrap();
     }

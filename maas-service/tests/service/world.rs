@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::queue::Queue;
+use maas_client::queue::{OfferError, Queue};
 use maas_client::registry::Registry;
 use maas_client::wire::registration::Registration;
 use maas_client::wire::state::{DeadLetter, InstanceStatus, Phase, RequestResult};
@@ -68,9 +68,17 @@ impl World {
         }
     }
 
+    /// Puts a request into the queue; as often as it is told that the request is certainly not there, again.
     pub(crate) async fn offer(&self, item: &str) -> String {
         let queue = Queue::new(self.session.clone(), self.layout.clone());
-        queue.offer(item.as_bytes()).await.unwrap().identity_prefix
+        let offered = async || match queue.offer(item.as_bytes()).await {
+            Ok(offered) => Some(offered),
+            Err(OfferError::Failed { source, .. }) if source.outcome_unknown() => None,
+            Err(error) => panic!("{error:?}"),
+        };
+        eventually(LIMIT, "the queue to take a request", offered)
+            .await
+            .identity_prefix
     }
 
     /// Asks for copies of the model in `folder`, and gives the answer.
