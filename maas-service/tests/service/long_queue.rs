@@ -37,7 +37,7 @@ async fn ten_thousand_waiting_requests_take_effect_once_and_in_order() {
     for steps in steps.chunks(1000) {
         world.session.commit(steps).await.unwrap();
     }
-    // Two that are left standing, to see that they come last.
+    // One that is left standing, to see that it comes last.
     let last = world.offer(&request(0)).await;
     world.daemon.signal("CONT");
     assert_eq!(world.answer(&last).await.instances, Some(1));
