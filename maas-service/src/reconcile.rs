@@ -334,6 +334,8 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         }
         let mut copies = self.launcher.observe(&phases)?;
         let here: HashSet<InstanceId> = copies.iter().map(|copy| copy.instance.clone()).collect();
+        // Those that ended as they were told to have left nothing to explain.
+        self.ends.retain(|instance, _| here.contains(instance));
         for status in statuses
             .iter()
             .filter(|status| !here.contains(&status.instance))
