@@ -285,7 +285,7 @@ pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
     Ok(found)
 }
 
-/// Removes what a daemon left that was killed while it made a folder.
+/// Removes what a daemon left that was killed while it made a folder: what has not become a copy's after a minute.
 ///
 /// # Errors
 /// When the folder above can't be listed, or something can't be removed.
@@ -293,8 +293,16 @@ pub fn remove_unfinished(instances: &Path) -> io::Result<()> {
     const MAKING: Duration = Duration::from_secs(60);
     for entry in fs::read_dir(instances)? {
         let entry = entry?;
-        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if entry.file_name().to_string_lossy().starts_with('.') && age > MAKING {
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let made = match entry.metadata() {
+            Ok(metadata) => metadata.modified()?,
+            // It has become a copy's just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if made.elapsed().unwrap_or_default() > MAKING {
             InstanceFolder::at(entry.path()).remove()?;
         }
     }
@@ -382,6 +390,22 @@ pub(crate) mod tests {
         assert!(folder.create(&spec).is_err());
         let left: Vec<_> = fs::read_dir(instances.path()).expect("listed").collect();
         assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn what_was_never_finished_goes_when_nobody_can_be_at_it_any_more() {
+        let instances = TempDir::new().expect("a folder");
+        let [old, new, copy] = [".old", ".new", "copy"].map(|name| instances.path().join(name));
+        for folder in [&old, &new, &copy] {
+            fs::create_dir_all(folder.join("logs")).unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(61);
+        for folder in [&old, &copy] {
+            File::open(folder).unwrap().set_modified(long_ago).unwrap();
+        }
+        remove_unfinished(instances.path()).unwrap();
+        let there = [old, new, copy].map(|folder| folder.exists());
+        assert_eq!(there, [false, true, true]);
     }
 
     #[test]

@@ -113,7 +113,6 @@ impl LocalLauncher {
     /// When the folder for the copies can't be made.
     pub fn new(settings: LaunchSettings) -> io::Result<(Self, mpsc::UnboundedReceiver<Ended>)> {
         std::fs::create_dir_all(&settings.instances)?;
-        instance_folder::remove_unfinished(&settings.instances)?;
         let (ended, ends) = mpsc::unbounded_channel();
         Ok((
             Self {
@@ -195,6 +194,9 @@ impl LocalLauncher {
 impl Launcher for LocalLauncher {
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
         let mut copies = Vec::new();
+        if let Err(error) = instance_folder::remove_unfinished(&self.settings.instances) {
+            warn!(%error, "a folder that was never finished can't be removed");
+        }
         let folders = instance_folder::all(&self.settings.instances)?;
         let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
         self.specs.retain(|instance, _| there.contains(instance));

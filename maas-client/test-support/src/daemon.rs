@@ -87,6 +87,11 @@ impl Daemon {
         let entries = fs::read_dir(self.instances())
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect());
         let mut folders: Vec<PathBuf> = entries.unwrap_or_default();
+        // One whose name begins with a dot is still being made, or was when its daemon was killed.
+        folders.retain(|f| {
+            !f.file_name()
+                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."))
+        });
         folders.sort();
         folders
     }
