@@ -7,11 +7,11 @@ use jiff::civil::Date;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::indicator::{Indicator, IndicatorError};
 use crate::judgement::{CountedHit, Judgement, Source, Verdict};
-use crate::lists::{BadLine, Hit, List, ListKind, Match, Scope};
 use crate::options::Options;
 use crate::request::Item;
+use indicators::{Indicator, IndicatorError};
+use threat_lists::{BadLine, Hit, List, ListKind, Match, Scope};
 
 /// Several answers under their keys.
 #[derive(Debug)]

@@ -14,7 +14,7 @@
 
 use serde::Serialize;
 
-use crate::lists::{Hit, ListKind, Scope};
+use threat_lists::{Hit, ListKind, Scope};
 
 /// The highest score that rules and models reach; what is above belongs to the blacklist.
 const CEILING: f64 = 99.0;
@@ -247,7 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lists::{List, Lists};
+    use threat_lists::{List, Lists};
 
     /// Scores `indicator` by lists given as (kind, content), and compares score, verdict, source and conflict.
     fn check(lists: &[(ListKind, &str)], indicator: &str, expected: (f64, Verdict, Source, bool)) {

@@ -1,7 +1,7 @@
 //! Macula scores threat indicators: IP addresses and ranges, domains, URLs, e-mail addresses and file hashes.
 //!
 //! The way of one indicator through this crate is the order of the modules. [`request`] takes the caller's text apart,
-//! [`indicator`] says what kind of thing each item is and brings it into one normal form, [`lists`] finds the entries that
+//! [`indicators`] says what kind of thing each item is and brings it into one normal form, [`threat_lists`] finds the entries that
 //! speak of it, [`judgement`] turns these and a base score into a score between 0 and 100 with a verdict, [`answer`] writes
 //! that down. [`scorer`] ties the steps together; [`server`] offers them over HTTP and [`endpoint_file`] tells the
 //! service that launched us where.
@@ -11,9 +11,7 @@
 
 pub mod answer;
 pub mod endpoint_file;
-pub mod indicator;
 pub mod judgement;
-pub mod lists;
 pub mod options;
 pub mod request;
 pub mod scorer;

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use macula::endpoint_file::EndpointFile;
 use macula::judgement::Policy;
-use macula::lists::Lists;
 use macula::options::Options;
 use macula::request::{Item, ScoreRequest};
 use macula::scorer::Scorer;
 use macula::{server, table};
+use threat_lists::Lists;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 

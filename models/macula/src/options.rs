@@ -3,7 +3,7 @@
 //! An option nobody knows is refused, with the closest one known: a misspelt `useWhitlist=false` that silently does nothing is
 //! the worst that can happen to an analyst.
 
-use crate::lists::ListKind;
+use threat_lists::ListKind;
 
 /// What a caller may choose. `useCache`, `domain_pivot` and `summary` are understood and checked; there is no score cache,
 /// passive DNS or feature category yet for them to act on.

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::indicator::{Indicator, IndicatorError};
 use crate::options::{self, OptionError, Options};
+use indicators::{Indicator, IndicatorError};
 
 /// The most indicators in a query string.
 pub const MAX_QUERY_ITEMS: usize = 100;

@@ -1,11 +1,11 @@
 //! The scorer: the lists and the policy of this process, and what they say about an item.
 
 use crate::answer::{Answer, Answers, Flat};
-use crate::indicator::Indicator;
 use crate::judgement::{Base, Judgement, Policy, judge};
-use crate::lists::Lists;
 use crate::options::Options;
 use crate::request::{Item, ScoreRequest};
+use indicators::Indicator;
+use threat_lists::Lists;
 
 /// Scores indicators.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use macula::judgement::Policy;
-use macula::lists::{List, ListKind, Lists};
 use macula::scorer::Scorer;
 use macula::server;
 use serde_json::{Value, json};
+use threat_lists::{List, ListKind, Lists};
 use tokio::sync::oneshot;
 
 /// A server of its own port and thread; it stops when the test is over.

@@ -1,9 +1,9 @@
 //! What is taken for which kind of indicator, in which normal form, and that nothing makes the parser panic.
 
-use macula::indicator::Indicator;
-use macula::lists::{List, ListKind};
+use indicators::Indicator;
 use macula::request;
 use proptest::prelude::*;
+use threat_lists::{List, ListKind};
 
 fn check(text: &str, kind: &str, normal: &str) {
     match text.parse::<Indicator>() {

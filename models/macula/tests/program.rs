@@ -127,7 +127,7 @@ fn a_request_under_way_is_answered_before_the_server_stops() {
 
 #[test]
 fn the_lists_that_are_shipped_have_no_bad_line() {
-    let lists = macula::lists::Lists::load(Path::new(LISTS)).expect("must load");
+    let lists = threat_lists::Lists::load(Path::new(LISTS)).expect("must load");
     assert!(lists.entries() > 20);
     for list in lists.iter() {
         assert_eq!(list.set_aside(), [], "{}", list.name());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::line::{self, BadLine, Entry, Line, Pattern};
-use crate::indicator::{DomainName, Host, Indicator};
+use indicators::{DomainName, Host, Indicator};
 
 /// What a list means for the things on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub use line::{BadLine, Entry};
 pub use list::{Hit, List, ListKind, Match, Scope};
 
-use crate::indicator::Indicator;
+use indicators::Indicator;
 
 /// Every list of one folder.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::ListKind;
-use crate::indicator::{DomainName, Indicator};
+use indicators::{DomainName, Indicator};
 
 /// The longest line looked at. An entry has at most 2048 bytes; anything far longer is not a list of ours.
 const MAX_LINE: usize = 8192;
@@ -164,7 +164,7 @@ fn parse_pattern(kind: ListKind, text: &str) -> Result<Pattern, String> {
     }
     let indicator: Indicator = text
         .parse()
-        .map_err(|error: crate::indicator::IndicatorError| error.to_string())?;
+        .map_err(|error: indicators::IndicatorError| error.to_string())?;
     let Indicator::Domain(name) = indicator else {
         return Ok(Pattern::One(indicator));
     };
