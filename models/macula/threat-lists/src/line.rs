@@ -9,6 +9,8 @@
 //! "http://evil.test/a,b",0.8        an entry with a comma in it is quoted
 //! ```
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -16,13 +18,13 @@ use super::ListKind;
 use indicators::{DomainName, Indicator};
 
 /// The longest line looked at. An entry has at most 2048 bytes; anything far longer is not a list of ours.
-const MAX_LINE: usize = 8192;
+pub(crate) const MAX_LINE: usize = 8192;
 
 /// One entry as its list gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The entry as it is written in the file.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// Where it stands.
     pub line: u32,
     /// How much it counts, if it says so itself.
@@ -31,6 +33,19 @@ pub struct Entry {
     pub first_seen: Option<Date>,
     /// When the source last saw it.
     pub last_seen: Option<Date>,
+}
+
+impl Entry {
+    /// An entry of which nothing but its text is known.
+    pub(crate) fn new(text: &str) -> Self {
+        Entry {
+            text: text.into(),
+            line: 0,
+            weight: None,
+            first_seen: None,
+            last_seen: None,
+        }
+    }
 }
 
 /// A line that could not be used.
@@ -62,6 +77,8 @@ pub(super) enum Pattern {
         itself: bool,
         below: bool,
     },
+    /// Whatever this regular expression is found in, in its normal form.
+    Regex(String),
 }
 
 /// Takes one line apart; the error is the reason a person should read.
@@ -103,7 +120,7 @@ pub(super) fn parse(kind: ListKind, number: u32, bytes: &[u8]) -> Result<Line, S
     Ok(Line::Entry(pattern, entry))
 }
 
-fn parse_setting(setting: &str) -> Result<Line, String> {
+pub(crate) fn parse_setting(setting: &str) -> Result<Line, String> {
     let (key, value) = setting
         .split_once(':')
         .ok_or("a setting must read `#! name: value`")?;
@@ -142,7 +159,7 @@ fn split_entry(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-fn parse_weight(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_weight(text: &str) -> Result<f64, String> {
     let weight = text
         .parse()
         .ok()
@@ -150,12 +167,12 @@ fn parse_weight(text: &str) -> Result<f64, String> {
     weight.ok_or_else(|| format!("the weight `{text}` is not a number above 0 and up to 1"))
 }
 
-fn parse_date(text: &str) -> Result<Date, String> {
+pub(crate) fn parse_date(text: &str) -> Result<Date, String> {
     text.parse()
         .map_err(|_| format!("`{text}` is not a date of the form 2026-11-20"))
 }
 
-fn parse_pattern(kind: ListKind, text: &str) -> Result<Pattern, String> {
+pub(crate) fn parse_pattern(kind: ListKind, text: &str) -> Result<Pattern, String> {
     if let Some(suffix) = text.strip_prefix("*.") {
         return parse_wildcard(kind, suffix, false);
     }

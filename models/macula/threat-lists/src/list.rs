@@ -1,14 +1,22 @@
-//! One list, indexed so that a look-up costs a few hash probes however long the list is.
+//! One list, indexed so that a look-up costs a few memory accesses however long the list is.
 
-use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 
+use indicators::{DomainName, Host, Indicator};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use tracing::error;
 
-use super::line::{self, BadLine, Entry, Line, Pattern};
-use indicators::{DomainName, Host, Indicator};
+use crate::index::{Index, IndexBuilder};
+use crate::key::Key;
+use crate::line::{BadLine, Entry, Pattern};
+use crate::patterns::{Kinds, Patterns};
+use crate::records::{Offset, Reach, Record, RecordWriter, Records};
+
+/// So many of the lines that could not be used are kept to be shown. A file that is no list at all has millions.
+const SHOWN: usize = 100;
 
 /// What a list means for the things on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -24,41 +32,64 @@ pub enum ListKind {
     Feed,
 }
 
-/// One list file in memory.
+/// One list in memory. Its entries' texts lie in a file of its own, which goes with it.
 #[derive(Debug)]
 pub struct List {
     kind: ListKind,
     name: String,
     version: String,
     weight: Option<f64>,
-    entries: Vec<Entry>,
+    entries: usize,
     index: Index,
-    set_aside: Vec<BadLine>,
+    nets: Nets,
+    patterns: Patterns,
+    /// The names above a name that are looked up have at least so many labels: no entry speaks for what is below fewer.
+    fewest_labels: usize,
+    records: Records,
+    set_aside: SetAside,
 }
 
-/// Where in `entries` an indicator is spoken of.
+/// The ranges of a list, and where their entries stand.
 #[derive(Debug, Default)]
-struct Index {
-    names: HashMap<Box<str>, NameSlot>,
-    v4: PrefixMap<Ipv4Net, usize>,
-    v6: PrefixMap<Ipv6Net, usize>,
-    /// URLs, mail addresses and hashes by their normal form; these cannot be mistaken for each other.
-    exact: HashMap<Box<str>, usize>,
+struct Nets {
+    v4: PrefixMap<Ipv4Net, Offset>,
+    v6: PrefixMap<Ipv6Net, Offset>,
 }
 
+/// The lines that could not be used.
 #[derive(Debug, Default)]
-struct NameSlot {
-    itself: Option<usize>,
-    below: Option<usize>,
+struct SetAside {
+    count: usize,
+    first: Vec<BadLine>,
+}
+
+/// A list in the making.
+#[derive(Debug)]
+pub(crate) struct ListBuilder {
+    kind: ListKind,
+    name: String,
+    /// The version the list gives itself.
+    pub(crate) version: Option<String>,
+    /// The weight the list gives its entries.
+    pub(crate) weight: Option<f64>,
+    /// Which kinds of indicators its expressions are for.
+    pub(crate) kinds: Kinds,
+    entries: usize,
+    index: IndexBuilder,
+    nets: Nets,
+    expressions: Vec<(String, Offset)>,
+    fewest_labels: usize,
+    records: RecordWriter,
+    set_aside: SetAside,
 }
 
 /// One entry that speaks of an indicator.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Hit<'l> {
     /// The list.
     pub list: &'l List,
     /// The entry in it.
-    pub entry: &'l Entry,
+    pub entry: Entry,
     /// What the entry speaks of.
     pub scope: Scope,
     /// How it fits.
@@ -85,6 +116,8 @@ pub enum Match {
     Range,
     /// It speaks for the names below it, of which this is one.
     Subdomain,
+    /// It is an expression that is found in this.
+    Pattern,
 }
 
 impl ListKind {
@@ -99,33 +132,117 @@ impl ListKind {
     }
 }
 
-impl List {
-    /// Makes a list of a file's content. Never fails: lines that cannot be used are in [`set_aside`](Self::set_aside).
-    ///
-    /// Without a version of its own, a list is called after a digest of its content, so that two versions never share a name.
-    pub fn parse(kind: ListKind, name: &str, bytes: &[u8]) -> List {
-        let mut list = List {
+impl ListBuilder {
+    /// An empty list. When its entries get many, their texts go into a file in `folder`.
+    pub(crate) fn new(kind: ListKind, name: &str, folder: &Path) -> Self {
+        ListBuilder {
             kind,
             name: name.to_owned(),
-            version: digest(bytes),
+            version: None,
             weight: None,
-            entries: Vec::new(),
-            index: Index::default(),
-            set_aside: Vec::new(),
+            kinds: Kinds::default(),
+            entries: 0,
+            index: IndexBuilder::default(),
+            nets: Nets::default(),
+            expressions: Vec::new(),
+            fewest_labels: usize::MAX,
+            records: RecordWriter::new(folder),
+            set_aside: SetAside::default(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> ListKind {
+        self.kind
+    }
+
+    /// Notes that something could not be used.
+    pub(crate) fn set_aside(&mut self, line: u32, reason: String) {
+        self.set_aside.count += 1;
+        if self.set_aside.first.len() < SHOWN {
+            self.set_aside.first.push(BadLine { line, reason });
+        }
+    }
+
+    /// Takes an entry in. If two speak of the same thing the later one counts, as it does for whoever appends to a file.
+    pub(crate) fn add(&mut self, pattern: &Pattern, entry: &Entry) -> io::Result<()> {
+        let itself = Reach {
+            itself: true,
+            below: false,
         };
-        for (number, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-            match line::parse(kind, number, bytes) {
-                Ok(Line::Nothing) => {}
-                Ok(Line::Version(version)) => list.version = version,
-                Ok(Line::Weight(weight)) => list.weight = Some(weight),
-                Ok(Line::Entry(pattern, entry)) => list.add(pattern, entry),
-                Err(reason) => list.set_aside.push(BadLine {
-                    line: number,
-                    reason,
-                }),
+        self.entries += 1;
+        match pattern {
+            Pattern::Names {
+                name,
+                itself,
+                below,
+            } => {
+                if *below {
+                    self.fewest_labels = self.fewest_labels.min(labels(name.as_str()));
+                }
+                let (itself, below) = (*itself, *below);
+                self.find_by(Key::name(name.as_str()), Reach { itself, below }, entry)
+            }
+            Pattern::One(indicator @ Indicator::Range(net)) => {
+                let at = Key::of(indicator, |key| self.records.write(key, itself, entry))?;
+                match net {
+                    IpNet::V4(net) => self.nets.v4.insert(*net, at),
+                    IpNet::V6(net) => self.nets.v6.insert(*net, at),
+                };
+                Ok(())
+            }
+            Pattern::One(indicator) => Key::of(indicator, |key| self.find_by(key, itself, entry)),
+            Pattern::Regex(expression) => {
+                let at = self
+                    .records
+                    .write(Key::pattern(expression), itself, entry)?;
+                self.expressions.push((expression.clone(), at));
+                Ok(())
             }
         }
-        list
+    }
+
+    fn find_by(&mut self, key: Key<'_>, reach: Reach, entry: &Entry) -> io::Result<()> {
+        let at = self.records.write(key, reach, entry)?;
+        self.index.add(key, at);
+        Ok(())
+    }
+
+    /// The list. Without a version of its own it is called after `digest`, one of its content.
+    pub(crate) fn finish(self, digest: String) -> io::Result<List> {
+        let records = self.records.finish()?;
+        let patterns = Patterns::new(&self.expressions, self.kinds).map_err(io::Error::other)?;
+        Ok(List {
+            kind: self.kind,
+            name: self.name,
+            version: self.version.unwrap_or(digest),
+            weight: self.weight,
+            entries: self.entries,
+            index: self.index.finish(&records)?,
+            nets: self.nets,
+            patterns,
+            fewest_labels: self.fewest_labels,
+            records,
+            set_aside: self.set_aside,
+        })
+    }
+}
+
+impl List {
+    /// Makes a list of the content of a text file, in memory. Never fails: lines that cannot be used are in
+    /// [`set_aside`](Self::set_aside).
+    ///
+    /// # Panics
+    /// When the content is larger than the few megabytes this is made for, and the temporary folder is not writable.
+    pub fn parse(kind: ListKind, name: &str, bytes: &[u8]) -> List {
+        let input = crate::format::Input {
+            kind,
+            name,
+            folder: &std::env::temp_dir(),
+            now: jiff::Timestamp::now(),
+        };
+        crate::format::Format::Lines
+            .read(&input, &mut &*bytes)
+            .expect("memory is readable and writable")
     }
 
     /// What it means to be on it.
@@ -133,7 +250,7 @@ impl List {
         self.kind
     }
 
-    /// Its name: the file's, without `.txt`.
+    /// Its name: the file's, without the extension.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -159,136 +276,139 @@ impl List {
 
     /// How many entries it has.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries
     }
 
     /// Whether it has no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries == 0
     }
 
-    /// The lines that could not be used.
+    /// The first lines that could not be used; [`set_aside_count`](Self::set_aside_count) tells how many there were.
     pub fn set_aside(&self) -> &[BadLine] {
-        &self.set_aside
+        &self.set_aside.first
+    }
+
+    /// How many lines could not be used.
+    pub fn set_aside_count(&self) -> usize {
+        self.set_aside.count
+    }
+
+    /// How many bytes of memory its index takes, ranges and expressions not counted.
+    pub fn index_bytes(&self) -> usize {
+        self.index.bytes()
     }
 
     /// What this list says: about the indicator if it can, else about the host it lives on.
     pub fn find(&self, indicator: &Indicator) -> Option<Hit<'_>> {
-        let index = &self.index;
-        let found = match indicator {
-            Indicator::Ip(ip) => index.net(IpNet::from(*ip)),
-            Indicator::Range(range) => index.net(*range),
-            Indicator::Domain(name) => index.name(name),
-            Indicator::Hash(hash) => index.exact(&hash.to_string()),
-            Indicator::Url(url) => index.exact(url.as_str()),
-            Indicator::Email(email) => index.exact(&email.to_string()),
+        let itself = match indicator {
+            Indicator::Ip(_) | Indicator::Range(_) => self.net(indicator),
+            Indicator::Domain(name) => self.name_or_above(name),
+            Indicator::Url(_) | Indicator::Email(_) | Indicator::Hash(_) => self.exact(indicator),
         };
-        if let Some((at, matched)) = found {
-            return Some(self.hit(at, matched, Scope::Itself));
+        let itself = itself.or_else(|| {
+            let at = self.patterns.find(indicator)?;
+            let entry = self.read(at, |record| Some(record.entry()))?;
+            Some((entry, Match::Pattern))
+        });
+        if let Some((entry, matched)) = itself {
+            return Some(self.hit(entry, matched, Scope::Itself));
         }
-        let (at, matched) = match indicator {
+        let (entry, matched) = match indicator {
             Indicator::Url(url) => match url.host() {
-                Host::Ip(ip) => index.net(IpNet::from(*ip)),
-                Host::Name(name) => index.name(name),
+                Host::Ip(ip) => self.net(&Indicator::Ip(*ip)),
+                Host::Name(name) => self.name_or_above(name),
             },
-            Indicator::Email(email) => index.name(email.domain()),
+            Indicator::Email(email) => self.name_or_above(email.domain()),
             Indicator::Ip(_) | Indicator::Range(_) | Indicator::Domain(_) | Indicator::Hash(_) => {
                 None
             }
         }?;
-        Some(self.hit(at, matched, Scope::Host))
+        Some(self.hit(entry, matched, Scope::Host))
     }
 
-    fn hit(&self, at: usize, matched: Match, scope: Scope) -> Hit<'_> {
+    fn hit(&self, entry: Entry, matched: Match, scope: Scope) -> Hit<'_> {
         Hit {
             list: self,
-            entry: &self.entries[at],
+            entry,
             scope,
             matched,
         }
     }
 
-    /// Takes an entry in. If two lines speak of the same thing the later one counts, as it does for whoever appends to a file.
-    fn add(&mut self, pattern: Pattern, entry: Entry) {
-        let at = self.entries.len();
-        self.entries.push(entry);
-        match pattern {
-            Pattern::Names {
-                name,
-                itself,
-                below,
-            } => {
-                let slot = self.index.names.entry(name.as_str().into()).or_default();
-                slot.itself = if itself { Some(at) } else { slot.itself };
-                slot.below = if below { Some(at) } else { slot.below };
-            }
-            Pattern::One(Indicator::Ip(ip)) => self.index.add_net(IpNet::from(ip), at),
-            Pattern::One(Indicator::Range(range)) => self.index.add_net(range, at),
-            Pattern::One(
-                other @ (Indicator::Domain(_)
-                | Indicator::Url(_)
-                | Indicator::Email(_)
-                | Indicator::Hash(_)),
-            ) => {
-                self.index.exact.insert(other.to_string().into(), at);
-            }
-        }
+    fn exact(&self, indicator: &Indicator) -> Option<(Entry, Match)> {
+        let entry = Key::of(indicator, |key| self.latest(key, |reach| reach.itself))?;
+        Some((entry, Match::Exact))
     }
-}
 
-impl Index {
-    fn add_net(&mut self, net: IpNet, at: usize) {
-        match net {
-            IpNet::V4(net) => self.v4.insert(net, at),
-            IpNet::V6(net) => self.v6.insert(net, at),
+    /// The entry for the address or range, else for the smallest listed range that holds all of it.
+    fn net(&self, indicator: &Indicator) -> Option<(Entry, Match)> {
+        let net = match indicator {
+            Indicator::Ip(ip) => {
+                if let Some(found) = self.exact(indicator) {
+                    return Some(found);
+                }
+                IpNet::from(*ip)
+            }
+            Indicator::Range(net) => *net,
+            Indicator::Domain(_) | Indicator::Url(_) | Indicator::Email(_) | Indicator::Hash(_) => {
+                return None;
+            }
         };
-    }
-
-    /// The smallest listed range that holds all of `net`.
-    fn net(&self, net: IpNet) -> Option<(usize, Match)> {
         let (length, at) = match net {
-            IpNet::V4(net) => self
-                .v4
-                .get_lpm(&net)
-                .map(|(found, at)| (found.prefix_len(), *at))?,
-            IpNet::V6(net) => self
-                .v6
-                .get_lpm(&net)
-                .map(|(found, at)| (found.prefix_len(), *at))?,
+            IpNet::V4(net) => {
+                let (found, at) = self.nets.v4.get_lpm(&net)?;
+                (found.prefix_len(), *at)
+            }
+            IpNet::V6(net) => {
+                let (found, at) = self.nets.v6.get_lpm(&net)?;
+                (found.prefix_len(), *at)
+            }
         };
         let matched = if length == net.prefix_len() {
             Match::Exact
         } else {
             Match::Range
         };
-        Some((at, matched))
+        Some((self.read(at, |record| Some(record.entry()))?, matched))
     }
 
     /// The entry for the name, else the nearest one above it that speaks for sub-domains.
-    fn name(&self, name: &DomainName) -> Option<(usize, Match)> {
-        if let Some(at) = self.names.get(name.as_str()).and_then(|slot| slot.itself) {
-            return Some((at, Match::Exact));
+    fn name_or_above(&self, name: &DomainName) -> Option<(Entry, Match)> {
+        if let Some(entry) = self.latest(Key::name(name.as_str()), |reach| reach.itself) {
+            return Some((entry, Match::Exact));
         }
-        let above = |ancestor: &str| self.names.get(ancestor).and_then(|slot| slot.below);
+        let count = labels(name.as_str()).saturating_sub(self.fewest_labels);
+        let above = |ancestor| self.latest(Key::name(ancestor), |reach: Reach| reach.below);
         name.ancestors()
+            .take(count)
             .find_map(above)
-            .map(|at| (at, Match::Subdomain))
+            .map(|entry| (entry, Match::Subdomain))
     }
 
-    fn exact(&self, normal: &str) -> Option<(usize, Match)> {
-        self.exact.get(normal).map(|at| (*at, Match::Exact))
+    /// The latest entry that has the key and reaches as far as `wanted`.
+    fn latest(&self, key: Key<'_>, wanted: impl Fn(Reach) -> bool) -> Option<Entry> {
+        let look = |record: &Record<'_>| {
+            let fits = record.key == key && wanted(record.reach);
+            fits.then(|| record.entry())
+        };
+        self.index
+            .candidates(key.hash())
+            .find_map(|at| self.read(at, look))
+    }
+
+    /// Looks at a record. Only a broken disk can keep us from it; then it is as if the entry did not fit, and the log says so.
+    fn read(&self, at: Offset, look: impl FnOnce(&Record<'_>) -> Option<Entry>) -> Option<Entry> {
+        let seen = self.records.with(at, look);
+        seen.unwrap_or_else(|cause| {
+            error!(list = self.title(), %cause, "an entry can't be read; the look-up goes on without it");
+            None
+        })
     }
 }
 
-/// The first 12 digits of the content's SHA-256, enough to tell versions apart.
-fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let digits: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256:{digits}")
+fn labels(name: &str) -> usize {
+    1 + name.bytes().filter(|byte| *byte == b'.').count()
 }
 
 #[cfg(test)]
@@ -300,8 +420,9 @@ mod tests {
         let list = List::parse(ListKind::Blacklist, "sample", text.as_bytes());
         assert_eq!(list.set_aside(), [], "{text}");
         let parsed = indicator.parse().expect("a valid indicator");
-        let found = list
-            .find(&parsed)
+        let found = list.find(&parsed);
+        let found = found
+            .as_ref()
             .map(|hit| (&*hit.entry.text, hit.matched, hit.scope));
         assert_eq!(found, expected, "{indicator} in {text:?}");
     }

@@ -1,0 +1,160 @@
+//! When lists are looked at again: five groups of lists, each with a cron expression of its own.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use croner::Cron;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::list::ListKind;
+
+/// Lists that are reloaded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// `whitelist*`
+    Whitelist,
+    /// `blacklist-ip*` and `blacklist_ip*`
+    IpBlacklist,
+    /// All other blacklists, mostly of domains.
+    DomainBlacklist,
+    /// `darklist*`
+    Darklist,
+    /// `feeds/*`
+    Feeds,
+}
+
+/// When each group is looked at. Times are in UTC.
+#[derive(Clone, Debug)]
+pub struct Schedule(Vec<(Group, Cron)>);
+
+/// A cron expression that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}=`{text}` is no cron expression of five fields: {reason}")]
+pub struct ScheduleError {
+    variable: &'static str,
+    text: String,
+    reason: String,
+}
+
+impl Group {
+    /// Every group.
+    pub const ALL: [Group; 5] = [
+        Group::Whitelist,
+        Group::IpBlacklist,
+        Group::DomainBlacklist,
+        Group::Darklist,
+        Group::Feeds,
+    ];
+
+    /// The environment variable that holds its cron expression.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Group::Whitelist => "MACULA_WHITELIST_CRON_STR",
+            Group::IpBlacklist => "MACULA_IP_BLACKLIST_CRON_STR",
+            Group::DomainBlacklist => "MACULA_DM_BLACKLIST_CRON_STR",
+            Group::Darklist => "MACULA_DARKLIST_CRON_STR",
+            Group::Feeds => "MACULA_FEEDS_CRON_STR",
+        }
+    }
+
+    /// The group of a list.
+    pub(crate) fn of(kind: ListKind, name: &str) -> Group {
+        match kind {
+            ListKind::Whitelist => Group::Whitelist,
+            ListKind::Blacklist => {
+                let of_addresses = ["blacklist-ip", "blacklist_ip"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+                if of_addresses {
+                    Group::IpBlacklist
+                } else {
+                    Group::DomainBlacklist
+                }
+            }
+            ListKind::Darklist => Group::Darklist,
+            ListKind::Feed => Group::Feeds,
+        }
+    }
+}
+
+impl Schedule {
+    /// Every quarter of an hour, where `variables` says nothing else.
+    const DEFAULT: &'static str = "*/15 * * * *";
+
+    /// The schedule that the [variables](Group::variable) of the environment ask for.
+    ///
+    /// # Errors
+    /// When one of them holds no cron expression.
+    pub fn from_environment() -> Result<Schedule, ScheduleError> {
+        Schedule::new(|name| std::env::var(name).ok())
+    }
+
+    /// The schedule that these variables ask for.
+    ///
+    /// # Errors
+    /// When one of them holds no cron expression.
+    pub fn new(variables: impl Fn(&str) -> Option<String>) -> Result<Schedule, ScheduleError> {
+        let cron = |group: Group| {
+            let variable = group.variable();
+            let text = variables(variable).unwrap_or_else(|| Schedule::DEFAULT.to_owned());
+            let cron = Cron::from_str(&text).map_err(|error| ScheduleError {
+                variable,
+                text,
+                reason: error.to_string(),
+            })?;
+            Ok((group, cron))
+        };
+        Group::ALL
+            .into_iter()
+            .map(cron)
+            .collect::<Result<_, _>>()
+            .map(Schedule)
+    }
+
+    /// The groups that are next, and in how long. An expression that never comes true again is not waited for.
+    pub(crate) fn next(&self, now: Timestamp) -> Option<(Vec<Group>, Duration)> {
+        let zoned = now.to_zoned(TimeZone::UTC);
+        let due = self.0.iter().filter_map(|(group, cron)| {
+            let at = cron.find_next_occurrence(&zoned, false).ok()?;
+            Some((*group, at.timestamp()))
+        });
+        let due: Vec<_> = due.collect();
+        let first = due.iter().map(|(_, at)| *at).min()?;
+        let groups = due.iter().filter(|(_, at)| *at == first);
+        let wait = Duration::try_from(now.until(first).ok()?).ok()?;
+        Some((groups.map(|(group, _)| *group).collect(), wait))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_has_its_own_times() {
+        let variables = |name: &str| match name {
+            "MACULA_WHITELIST_CRON_STR" => Some("30 4 * * *".to_owned()),
+            "MACULA_FEEDS_CRON_STR" => Some("20 10 * * *".to_owned()),
+            _ => Some("0 12 1 1 *".to_owned()),
+        };
+        let schedule = Schedule::new(variables).expect("cron expressions");
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let next = schedule.next(at("2026-11-20T03:30:00Z"));
+        assert_eq!(next, Some((vec![Group::Whitelist], hours(1))));
+        let next = schedule.next(at("2026-11-20T04:30:00Z"));
+        let until_ten_twenty = hours(5) + Duration::from_secs(50 * 60);
+        assert_eq!(next, Some((vec![Group::Feeds], until_ten_twenty)));
+    }
+
+    #[test]
+    fn what_is_no_cron_expression_is_named() {
+        let error = Schedule::new(|_| Some("every day".to_owned())).expect_err("no expression");
+        let message = error.to_string();
+        assert!(
+            message.contains("MACULA_WHITELIST_CRON_STR=`every day`"),
+            "{message}"
+        );
+    }
+}

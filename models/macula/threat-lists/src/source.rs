@@ -1,0 +1,267 @@
+//! Where lists come from: a folder of this machine, HDFS or S3.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use hdfs_native_object_store::HdfsObjectStoreBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use crate::format::Format;
+use crate::line::BadLine;
+use crate::list::ListKind;
+
+/// A place with list files.
+#[derive(Debug)]
+pub(crate) struct Source {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    place: String,
+    is_local: bool,
+}
+
+/// One file, as its place shows it before it is read.
+#[derive(Clone, Debug)]
+pub(crate) struct ListFile {
+    pub(crate) kind: ListKind,
+    /// The file's name without the extension.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) stamp: Stamp,
+    location: Path,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    size: u64,
+    modified: i64,
+    tag: Option<String>,
+}
+
+impl Source {
+    /// The folder `place`, or what its URL names: `hdfs://namenode:8020/lists`, `s3://bucket/lists`, `file:///lists`.
+    pub(crate) fn open(place: &str) -> Result<Source, ListsError> {
+        let unusable = |source: object_store::Error| ListsError::Store {
+            place: place.to_owned(),
+            source,
+        };
+        let url = Url::parse(place).ok().filter(|_| place.contains("://"));
+        let (store, prefix, is_local): (Arc<dyn ObjectStore>, Path, bool) = match url {
+            None => {
+                let local = LocalFileSystem::new_with_prefix(place).map_err(unusable)?;
+                (Arc::new(local), Path::default(), true)
+            }
+            Some(url) if url.scheme() == "file" => {
+                let path = url
+                    .to_file_path()
+                    .unwrap_or_else(|()| PathBuf::from(url.path()));
+                let local = LocalFileSystem::new_with_prefix(path).map_err(unusable)?;
+                (Arc::new(local), Path::default(), true)
+            }
+            Some(url) if ["hdfs", "viewfs"].contains(&url.scheme()) => {
+                let host = &url[..url::Position::BeforePath];
+                let prefix = Path::parse(url.path()).map_err(|error| unusable(error.into()))?;
+                let store = HdfsObjectStoreBuilder::new().with_url(host).build();
+                let store = store.map_err(unusable)?;
+                (Arc::new(store), prefix, false)
+            }
+            Some(url) => {
+                let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+                let settings = settings.map(|(name, value)| (name.to_lowercase(), value));
+                let (store, prefix) =
+                    object_store::parse_url_opts(&url, settings).map_err(unusable)?;
+                (Arc::from(store), prefix, false)
+            }
+        };
+        Ok(Source {
+            store,
+            prefix,
+            place: place.trim_end_matches('/').to_owned(),
+            is_local,
+        })
+    }
+
+    /// Whether looking for changes costs nothing.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// The list files there are: the absolute ones by name, then the feeds by name. What is called like no list is in the
+    /// second answer.
+    pub(crate) async fn files(&self) -> Result<(Vec<ListFile>, Vec<ListsError>), ListsError> {
+        let mut files = Vec::new();
+        let mut strangers = Vec::new();
+        for (folder, kind) in [
+            (self.prefix.clone(), None),
+            (self.prefix.clone().join("feeds"), Some(ListKind::Feed)),
+        ] {
+            let listed = match self.store.list_with_delimiter(Some(&folder)).await {
+                Ok(listed) => listed.objects,
+                // Not everybody has feeds.
+                Err(object_store::Error::NotFound { .. }) if kind.is_some() => Vec::new(),
+                Err(source) => {
+                    return Err(ListsError::Store {
+                        place: self.place.clone(),
+                        source,
+                    });
+                }
+            };
+            let mut listed: Vec<_> = listed.into_iter().filter_map(format_of).collect();
+            listed.sort_by(|(a, _), (b, _)| a.location.cmp(&b.location));
+            for (object, format) in listed {
+                let name = object.location.filename().unwrap_or_default();
+                match kind.or_else(|| kind_of(name)) {
+                    Some(kind) => files.push(ListFile::new(kind, format, &object)),
+                    None => strangers.push(ListsError::UnknownList {
+                        path: self.path(&object.location),
+                    }),
+                }
+            }
+        }
+        Ok((files, strangers))
+    }
+
+    /// Where a file is, for people.
+    pub(crate) fn path_of(&self, file: &ListFile) -> String {
+        self.path(&file.location)
+    }
+
+    fn path(&self, location: &Path) -> String {
+        let below: Vec<_> = location
+            .prefix_match(&self.prefix)
+            .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect())
+            .unwrap_or_default();
+        format!("{}/{}", self.place, below.join("/"))
+    }
+
+    /// A file's content, from its beginning. What is not of this machine is copied into `folder` first.
+    pub(crate) async fn fetch(
+        &self,
+        file: &ListFile,
+        folder: &std::path::Path,
+    ) -> io::Result<File> {
+        let found = self
+            .store
+            .get(&file.location)
+            .await
+            .map_err(io::Error::other)?;
+        match found.payload {
+            GetResultPayload::File(content, _) => Ok(content),
+            GetResultPayload::Stream(mut pieces) => {
+                let mut copy = tempfile::tempfile_in(folder)?;
+                while let Some(piece) = pieces.next().await {
+                    copy.write_all(&piece.map_err(io::Error::other)?)?;
+                }
+                copy.rewind()?;
+                Ok(copy)
+            }
+        }
+    }
+}
+
+impl ListFile {
+    fn new(kind: ListKind, format: Format, object: &ObjectMeta) -> ListFile {
+        let name = object.location.filename().unwrap_or_default();
+        ListFile {
+            kind,
+            name: name
+                .rsplit_once('.')
+                .map_or(name, |(stem, _)| stem)
+                .to_owned(),
+            format,
+            stamp: Stamp {
+                size: object.size,
+                modified: object.last_modified.timestamp_micros(),
+                tag: object.e_tag.clone(),
+            },
+            location: object.location.clone(),
+        }
+    }
+
+    /// What tells it from the other files of its place.
+    pub(crate) fn id(&self) -> &str {
+        self.location.as_ref()
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn size(&self) -> u64 {
+        self.stamp.size
+    }
+}
+
+impl ListsError {
+    /// Whether it may go well the next time although nothing has changed.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            ListsError::Store { .. } => true,
+            ListsError::Read { source, .. } => source.kind() != io::ErrorKind::InvalidData,
+            ListsError::NoLists { .. }
+            | ListsError::UnknownList { .. }
+            | ListsError::NothingUsable { .. } => false,
+        }
+    }
+}
+
+/// Files that are called like none of ours, a README for one, are no lists and nobody's mistake.
+fn format_of(object: ObjectMeta) -> Option<(ObjectMeta, Format)> {
+    let format = Format::of_extension(object.location.extension()?)?;
+    Some((object, format))
+}
+
+fn kind_of(name: &str) -> Option<ListKind> {
+    let kinds = [ListKind::Whitelist, ListKind::Blacklist, ListKind::Darklist];
+    kinds.into_iter().find(|kind| name.starts_with(kind.name()))
+}
+
+/// Why lists could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ListsError {
+    /// The place as a whole.
+    #[error("could not look for lists in `{place}`")]
+    Store {
+        /// Where they were looked for.
+        place: String,
+        /// What it said.
+        source: object_store::Error,
+    },
+    /// A place without a single list, most likely the wrong one.
+    #[error(
+        "`{place}` holds no list; expected are whitelist*, blacklist* and darklist* and feeds/*, each as .txt, .csv or .json"
+    )]
+    NoLists {
+        /// The place.
+        place: String,
+    },
+    /// A file whose name does not say what it lists. A misspelt `blaklist.txt` must not be passed over in silence.
+    #[error(
+        "`{path}` is no list: its name must begin with whitelist, blacklist or darklist, or it belongs into the folder feeds"
+    )]
+    UnknownList {
+        /// The file.
+        path: String,
+    },
+    /// One file.
+    #[error("could not read the list `{path}`")]
+    Read {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// Not one good line, but bad ones.
+    #[error("no usable line in the list `{path}` ({count} set aside); line {}: {}", first.line, first.reason)]
+    NothingUsable {
+        /// The file.
+        path: String,
+        /// How many lines it tried.
+        count: usize,
+        /// The first of them.
+        first: BadLine,
+    },
+}
