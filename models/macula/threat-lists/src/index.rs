@@ -1,27 +1,29 @@
-//! Where the entries of a key stand: eight bytes for each entry and a little for the way there, whatever its length.
+//! Where the entries of a key stand: some thirteen bytes for each entry, however long it is.
 //!
-//! The first bits of a key's hash choose one of the buckets, which lie in one array one behind the other. In its bucket an entry
-//! is known by 24 further bits of the hash, and beside them stands where its record is. Those bits are right by chance once in
-//! many millions; that the record is the right one is seen by looking at it.
+//! The index is an array of cache lines of eight slots. A key's hash chooses a line; entries that find it full go into the next
+//! one, so that whoever looks goes on as long as lines are full. A slot holds 24 further bits of the hash, and where the entry's
+//! record is. Those bits are right by chance once in many millions; that the record is the right one is seen by looking at it.
 
 use std::io;
 
 use crate::key::Key;
 use crate::records::{OFFSET_BITS, Offset, Reach, Records};
 
-/// How many entries a bucket has on average: they fill a cache line.
-const PER_BUCKET: usize = 8;
+const PER_LINE: usize = 8;
+
+/// So many of a line's slots are used on average. With more, many are full and the next has to be looked at too.
+const USED: usize = 5;
 
 /// Finds entries by their keys.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// How many bits of the hash choose the bucket.
-    bits: u32,
-    /// Where each bucket begins; the next one's beginning is its end.
-    starts: Box<[u32]>,
-    /// Tag and offset of each entry; of equal tags the later entry comes first.
-    slots: Box<[u64]>,
+    lines: Box<[Line]>,
 }
+
+/// One cache line. Slots are filled from the front; an empty one is zero.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Line([u64; PER_LINE]);
 
 /// Collects what goes into an index.
 #[derive(Debug, Default)]
@@ -40,53 +42,62 @@ impl IndexBuilder {
         let entries = &mut self.entries;
         entries.sort_unstable_by(|(a, at_a), (b, at_b)| a.cmp(b).then(at_b.cmp(at_a)));
         drop_overruled(entries, records)?;
-        if u32::try_from(entries.len()).is_err() {
-            return Err(io::Error::other("a list may not have 4 billion entries"));
-        }
-        let buckets = (entries.len() / PER_BUCKET).next_power_of_two();
-        let bits = buckets.trailing_zeros();
-        let mut starts = Vec::with_capacity(buckets + 1);
-        let mut slots = Vec::with_capacity(entries.len());
+        let count = entries.len().div_ceil(USED).max(1);
+        let mut index = Index {
+            lines: vec![Line::default(); count].into(),
+        };
         for (hash, at) in &*entries {
-            let end = u32::try_from(slots.len()).map_err(io::Error::other)?;
-            starts.resize(bucket(*hash, bits) + 1, end);
-            slots.push(tag(*hash, bits) << OFFSET_BITS | at);
+            // An empty slot is zero, hence the one.
+            index.put(*hash, tag(*hash) << OFFSET_BITS | (at + 1));
         }
-        let end = u32::try_from(slots.len()).map_err(io::Error::other)?;
-        starts.resize(buckets + 1, end);
-        Ok(Index {
-            bits,
-            starts: starts.into(),
-            slots: slots.into(),
-        })
+        Ok(index)
     }
 }
 
 impl Index {
+    /// There is always room: fewer slots are used than there are.
+    fn put(&mut self, hash: u64, slot: u64) {
+        let mut line = self.line(hash);
+        loop {
+            if let Some(empty) = self.lines[line].0.iter_mut().find(|slot| **slot == 0) {
+                *empty = slot;
+                return;
+            }
+            line = (line + 1) % self.lines.len();
+        }
+    }
+
     /// Where entries stand that may have the key with this hash, the later ones first.
     pub(crate) fn candidates(&self, hash: u64) -> impl Iterator<Item = Offset> {
-        let bucket = bucket(hash, self.bits);
-        let [start, end] = [self.starts[bucket], self.starts[bucket + 1]];
-        let tag = tag(hash, self.bits);
-        self.slots[start as usize..end as usize]
-            .iter()
-            .filter(move |slot| *slot >> OFFSET_BITS == tag)
-            .map(|slot| slot & ((1 << OFFSET_BITS) - 1))
+        let (before, from) = self.lines.split_at(self.line(hash));
+        let tag = tag(hash);
+        from.iter()
+            .chain(before)
+            .flat_map(|line| line.0)
+            .take_while(|slot| *slot != 0)
+            .filter(move |slot| slot >> OFFSET_BITS == tag)
+            .map(|slot| (slot & ((1 << OFFSET_BITS) - 1)) - 1)
+    }
+
+    /// Brings the line of a hash near. What is touched before it is needed is waited for at once with all else that was.
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        self.lines[self.line(hash)].0[0]
     }
 
     /// How many bytes of memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.slots)
+        size_of_val(&*self.lines)
+    }
+
+    /// The line that a hash chooses, by its upper bits; [`tag`] is the lower ones.
+    fn line(&self, hash: u64) -> usize {
+        let scaled = (u128::from(hash) * self.lines.len() as u128) >> u64::BITS;
+        usize::try_from(scaled).unwrap_or_default()
     }
 }
 
-fn bucket(hash: u64, bits: u32) -> usize {
-    // A shift by all 64 bits is none in the processor's eyes.
-    usize::try_from(hash.checked_shr(u64::BITS - bits).unwrap_or(0)).unwrap_or(usize::MAX)
-}
-
-fn tag(hash: u64, bits: u32) -> u64 {
-    hash << bits >> OFFSET_BITS
+fn tag(hash: u64) -> u64 {
+    hash & ((1 << (u64::BITS - OFFSET_BITS)) - 1)
 }
 
 /// Drops the entries of which later ones say everything. Most keys have one entry only, and their records are not looked at.
@@ -156,7 +167,8 @@ mod tests {
             }
             let records = writer.finish().expect("it is written");
             let index = builder.finish(&records).expect("it is built");
-            prop_assert_eq!(index.slots.len(), latest.len());
+            let slots = index.lines.iter().flat_map(|line| line.0);
+            prop_assert_eq!(slots.filter(|slot| *slot != 0).count(), latest.len());
             for length in 1..=3 {
                 for below in [false, true] {
                     let name = "abc"[..length].to_owned();

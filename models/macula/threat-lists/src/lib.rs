@@ -28,6 +28,7 @@ mod line;
 mod list;
 mod lists;
 mod patterns;
+mod question;
 mod records;
 mod schedule;
 mod source;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use indicators::{DomainName, Host, Indicator};
+use indicators::Indicator;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::index::{Index, IndexBuilder};
 use crate::key::Key;
 use crate::line::{BadLine, Entry, Pattern};
 use crate::patterns::{Kinds, Patterns};
+use crate::question::{Probe, Question, Subject};
 use crate::records::{Offset, Reach, Record, RecordWriter, Records};
 
 /// So many of the lines that could not be used are kept to be shown. A file that is no list at all has millions.
@@ -301,67 +302,64 @@ impl List {
 
     /// What this list says: about the indicator if it can, else about the host it lives on.
     pub fn find(&self, indicator: &Indicator) -> Option<Hit<'_>> {
-        let itself = match indicator {
-            Indicator::Ip(_) | Indicator::Range(_) => self.net(indicator),
-            Indicator::Domain(name) => self.name_or_above(name),
-            Indicator::Url(_) | Indicator::Email(_) | Indicator::Hash(_) => self.exact(indicator),
+        self.answer(&Question::new(indicator))
+    }
+
+    /// Brings near what [`answer`](Self::answer) will look at, without waiting for it.
+    pub(crate) fn touch(&self, question: &Question<'_>) -> u64 {
+        let touch = |subject: &Subject<'_>| match subject {
+            Subject::Name(names) => {
+                let names = names.iter().take(1 + self.above(names));
+                names.fold(0, |touched, name| touched ^ self.index.touch(name.hash))
+            }
+            Subject::Ip(probe, _) | Subject::Exact(probe) => self.index.touch(probe.hash),
+            Subject::Net(_) => 0,
         };
-        let itself = itself.or_else(|| {
-            let at = self.patterns.find(indicator)?;
+        question.subjects().map(touch).fold(0, |a, b| a ^ b)
+    }
+
+    /// As [`find`](Self::find).
+    pub(crate) fn answer(&self, question: &Question<'_>) -> Option<Hit<'_>> {
+        let itself = self.subject(&question.itself).or_else(|| {
+            let at = self.patterns.find(question.indicator)?;
             let entry = self.read(at, |record| Some(record.entry()))?;
             Some((entry, Match::Pattern))
         });
-        if let Some((entry, matched)) = itself {
-            return Some(self.hit(entry, matched, Scope::Itself));
-        }
-        let (entry, matched) = match indicator {
-            Indicator::Url(url) => match url.host() {
-                Host::Ip(ip) => self.net(&Indicator::Ip(*ip)),
-                Host::Name(name) => self.name_or_above(name),
-            },
-            Indicator::Email(email) => self.name_or_above(email.domain()),
-            Indicator::Ip(_) | Indicator::Range(_) | Indicator::Domain(_) | Indicator::Hash(_) => {
-                None
-            }
-        }?;
-        Some(self.hit(entry, matched, Scope::Host))
-    }
-
-    fn hit(&self, entry: Entry, matched: Match, scope: Scope) -> Hit<'_> {
-        Hit {
+        let (found, scope) = match itself {
+            Some(found) => (found, Scope::Itself),
+            None => (self.subject(question.host.as_ref()?)?, Scope::Host),
+        };
+        let (entry, matched) = found;
+        Some(Hit {
             list: self,
             entry,
             scope,
             matched,
+        })
+    }
+
+    fn subject(&self, subject: &Subject<'_>) -> Option<(Entry, Match)> {
+        let exact = |probe| {
+            let entry = self.latest(probe, |reach| reach.itself)?;
+            Some((entry, Match::Exact))
+        };
+        match subject {
+            Subject::Name(names) => self.name_or_above(names),
+            Subject::Ip(probe, net) => exact(probe).or_else(|| self.net(net)),
+            Subject::Net(net) => self.net(net),
+            Subject::Exact(probe) => exact(probe),
         }
     }
 
-    fn exact(&self, indicator: &Indicator) -> Option<(Entry, Match)> {
-        let entry = Key::of(indicator, |key| self.latest(key, |reach| reach.itself))?;
-        Some((entry, Match::Exact))
-    }
-
-    /// The entry for the address or range, else for the smallest listed range that holds all of it.
-    fn net(&self, indicator: &Indicator) -> Option<(Entry, Match)> {
-        let net = match indicator {
-            Indicator::Ip(ip) => {
-                if let Some(found) = self.exact(indicator) {
-                    return Some(found);
-                }
-                IpNet::from(*ip)
-            }
-            Indicator::Range(net) => *net,
-            Indicator::Domain(_) | Indicator::Url(_) | Indicator::Email(_) | Indicator::Hash(_) => {
-                return None;
-            }
-        };
+    /// The entry for the smallest listed range that holds all of `net`.
+    fn net(&self, net: &IpNet) -> Option<(Entry, Match)> {
         let (length, at) = match net {
             IpNet::V4(net) => {
-                let (found, at) = self.nets.v4.get_lpm(&net)?;
+                let (found, at) = self.nets.v4.get_lpm(net)?;
                 (found.prefix_len(), *at)
             }
             IpNet::V6(net) => {
-                let (found, at) = self.nets.v6.get_lpm(&net)?;
+                let (found, at) = self.nets.v6.get_lpm(net)?;
                 (found.prefix_len(), *at)
             }
         };
@@ -373,27 +371,30 @@ impl List {
         Some((self.read(at, |record| Some(record.entry()))?, matched))
     }
 
-    /// The entry for the name, else the nearest one above it that speaks for sub-domains.
-    fn name_or_above(&self, name: &DomainName) -> Option<(Entry, Match)> {
-        if let Some(entry) = self.latest(Key::name(name.as_str()), |reach| reach.itself) {
+    /// The entry for the first of the names, else for the nearest one above it that speaks for sub-domains.
+    fn name_or_above(&self, names: &[Probe<'_>]) -> Option<(Entry, Match)> {
+        let (name, above) = names.split_first()?;
+        if let Some(entry) = self.latest(name, |reach| reach.itself) {
             return Some((entry, Match::Exact));
         }
-        let count = labels(name.as_str()).saturating_sub(self.fewest_labels);
-        let above = |ancestor| self.latest(Key::name(ancestor), |reach: Reach| reach.below);
-        name.ancestors()
-            .take(count)
-            .find_map(above)
-            .map(|entry| (entry, Match::Subdomain))
+        let mut above = above.iter().take(self.above(names));
+        let entry = above.find_map(|name| self.latest(name, |reach| reach.below))?;
+        Some((entry, Match::Subdomain))
     }
 
-    /// The latest entry that has the key and reaches as far as `wanted`.
-    fn latest(&self, key: Key<'_>, wanted: impl Fn(Reach) -> bool) -> Option<Entry> {
+    /// How many of the names above a name may have an entry. A name has as many labels as there are names from it to the top.
+    fn above(&self, names: &[Probe<'_>]) -> usize {
+        names.len().saturating_sub(self.fewest_labels)
+    }
+
+    /// The latest entry of the key that reaches as far as `wanted`.
+    fn latest(&self, probe: &Probe<'_>, wanted: impl Fn(Reach) -> bool) -> Option<Entry> {
         let look = |record: &Record<'_>| {
-            let fits = record.key == key && wanted(record.reach);
+            let fits = probe.is(record.key) && wanted(record.reach);
             fits.then(|| record.entry())
         };
         self.index
-            .candidates(key.hash())
+            .candidates(probe.hash)
             .find_map(|at| self.read(at, look))
     }
 

@@ -6,6 +6,7 @@ use indicators::Indicator;
 use sha2::{Digest, Sha256};
 
 use crate::list::{Hit, List, ListKind};
+use crate::question::Question;
 
 /// Every list, as they were at one moment.
 #[derive(Debug, Default)]
@@ -53,7 +54,11 @@ impl Lists {
 
     /// What the lists of the `wanted` kinds say: at most one hit per list, the one that fits closest.
     pub fn find(&self, indicator: &Indicator, wanted: impl Fn(ListKind) -> bool) -> Vec<Hit<'_>> {
-        let wanted = self.iter().filter(|list| wanted(list.kind()));
-        wanted.filter_map(|list| list.find(indicator)).collect()
+        let question = Question::new(indicator);
+        let wanted = || self.iter().filter(|list| wanted(list.kind()));
+        // Memory is what takes the time. All of it that will be looked at is asked for before the first of it is waited for.
+        let touched = wanted().fold(0, |touched, list| touched ^ list.touch(&question));
+        std::hint::black_box(touched);
+        wanted().filter_map(|list| list.answer(&question)).collect()
     }
 }

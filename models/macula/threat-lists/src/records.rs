@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! u32 length of what follows
-//! u32 line | u8 flags | u8 family | u16 n, n bytes of the key | u16 n, n bytes of the entry's text
-//! [f64 weight] [i32 first seen] [i32 last seen]         where the flags say so; days since 1970-01-01
+//! u32 line | u8 flags | u8 family | u16 n, n bytes of the key
+//! where the flags say so: [u16 n, n bytes of the entry's text, if it is not the key]
+//!     [f64 weight] [i32 first seen] [i32 last seen]      in days since 1970-01-01
 //! ```
 
 use std::fs::File;
@@ -39,6 +40,7 @@ const FIRST_SEEN: u8 = 2;
 const LAST_SEEN: u8 = 4;
 const ITSELF: u8 = 8;
 const BELOW: u8 = 16;
+const TEXT: u8 = 32;
 
 /// What a name's entry speaks of. Entries of other families speak of themselves only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +100,15 @@ impl RecordWriter {
             | flag(entry.first_seen.is_some(), FIRST_SEEN)
             | flag(entry.last_seen.is_some(), LAST_SEEN)
             | flag(reach.itself, ITSELF)
-            | flag(reach.below, BELOW);
+            | flag(reach.below, BELOW)
+            | flag(entry.text.as_bytes() != key.bytes(), TEXT);
         let record = &mut self.record;
         record.clear();
         record.extend_from_slice(&[0; 4]);
         record.extend_from_slice(&entry.line.to_le_bytes());
         record.extend_from_slice(&[flags, key.family()]);
-        for bytes in [key.bytes(), entry.text.as_bytes()] {
+        let text = (flags & TEXT != 0).then_some(entry.text.as_bytes());
+        for bytes in [Some(key.bytes()), text].into_iter().flatten() {
             let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
             record.extend_from_slice(&length.to_le_bytes());
             record.extend_from_slice(bytes);
@@ -206,7 +210,10 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
         Some(field)
     };
     let key = Key::from_parts(family, field()?)?;
-    let text = field()?;
+    let text = match flags & TEXT {
+        0 => key.bytes(),
+        _ => field()?,
+    };
     let weight = match flags & WEIGHT {
         0 => None,
         _ => Some(f64::from_le_bytes(take(&mut rest)?)),
