@@ -52,7 +52,8 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 let shutdown = async { drop(stopped.await) };
-                server::serve(listener, scorer, shutdown)
+                axum::serve(listener, server::router(scorer))
+                    .with_graceful_shutdown(shutdown)
                     .await
                     .expect("must serve");
             });
