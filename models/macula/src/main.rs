@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use command::{score::Score, serve::Serve};
+use command::{openapi::OpenApi, score::Score, serve::Serve};
 
 /// Scores threat indicators: IP addresses and ranges, domains, URLs, e-mail addresses and file hashes.
 #[derive(Debug, Parser)]
@@ -24,6 +24,9 @@ enum Command {
     Serve(Serve),
     /// Score indicators and print the answers. Exits with 1 if one of them is no indicator, with 2 if nothing could be scored.
     Score(Score),
+    /// Print what is promised about the HTTP API, as an OpenAPI 3.1 document.
+    #[command(name = "openapi")]
+    OpenApi(OpenApi),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +50,6 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::Score(score) => score.run(),
+        Command::OpenApi(openapi) => openapi.run(),
     }
 }

@@ -4,12 +4,18 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use macula::CacheSettings;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
 use macula::server;
 use serde_json::{Value, json};
 use threat_lists::{List, ListKind, Lists};
 use tokio::sync::oneshot;
+
+/// Seen today, a report has all of its weight.
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%F").to_string()
+}
 
 /// A server of its own port and thread; it stops when the test is over.
 struct Server {
@@ -35,11 +41,15 @@ impl Server {
             (
                 ListKind::Feed,
                 "phish",
-                "lurker.test,0.5,2026-10-01,2026-11-19",
+                &format!("lurker.test,0.5,2026-10-01,{}", today()),
             ),
         ];
         let lists = lists.map(|(kind, name, text)| List::parse(kind, name, text.as_bytes()));
-        let scorer = Arc::new(Scorer::new(Lists::new(lists.into()), Policy::default()));
+        let scorer = Arc::new(Scorer::new(
+            Lists::new(lists.into()),
+            Policy::default(),
+            CacheSettings::default(),
+        ));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("tokio wants it so");
         let address = listener.local_addr().expect("it is bound");
@@ -200,10 +210,7 @@ fn rules_can_be_switched_off_and_explained() {
         .filter_map(|item| item["contribution"].as_f64())
         .sum();
     assert!((explanation["base"].as_f64().expect("a number") + points - 81.85).abs() < 0.01);
-    assert_eq!(
-        raised["meta"]["rules"]["hits"][0]["last_seen"],
-        "2026-11-19"
-    );
+    assert_eq!(raised["meta"]["rules"]["hits"][0]["last_seen"], today());
     let one = server.get("/api/score?indicators=lurker.test&explain=true&explain_items=1");
     assert_eq!(
         one["lurker.test"]["meta"]["explanation"]["items"]

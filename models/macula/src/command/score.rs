@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use macula::CacheSettings;
 use macula::options::Options;
 use macula::request::{Item, ScoreRequest};
 use macula::table;
@@ -31,21 +32,25 @@ enum Format {
 
 impl Score {
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        let scorer = self.scoring.load()?;
-        let items = self.indicators.iter().map(|text| Item::new(text)).collect();
+        let scorer = self.scoring.load(CacheSettings::default())?;
+        let items = self
+            .indicators
+            .iter()
+            .map(|text| Item::new(text, None))
+            .collect();
         let request = ScoreRequest {
             items,
             options: Options {
                 explain: true,
                 ..Options::default()
             },
+            warnings: Vec::new(),
         };
+        let answers = scorer.answer(&request);
         let text = match self.format {
-            Format::Table => table::render(&scorer, &request),
+            Format::Table => table::render(&answers),
             Format::Json => {
-                serde_json::to_string_pretty(&scorer.answer(&request))
-                    .context("could not write JSON")?
-                    + "\n"
+                serde_json::to_string_pretty(&answers).context("could not write JSON")? + "\n"
             }
         };
         print(&text)?;
