@@ -270,11 +270,17 @@ impl Answers<'_> {
                 summary: None,
                 features: None,
                 warnings: self.warnings,
-                error: Some(ItemFailure {
-                    code: error.code(),
-                    message: error.to_string(),
-                }),
+                error: Some(ItemFailure::from(error)),
             },
+        }
+    }
+}
+
+impl From<&ItemError> for ItemFailure {
+    fn from(error: &ItemError) -> Self {
+        ItemFailure {
+            code: error.code(),
+            message: error.to_string(),
         }
     }
 }

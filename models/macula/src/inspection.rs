@@ -1,11 +1,14 @@
 //! What the service tells about itself: its lists, its model, its version.
 
+use indicators::Indicator;
 use jiff::Timestamp;
 use serde::Serialize;
 use threat_lists::{List, ListKind};
 use utoipa::ToSchema;
 
+use crate::answer::ItemFailure;
 use crate::evidence::Evidence;
+use crate::request::Item;
 use crate::scorer::Snapshot;
 
 /// How many bad lines of a list are shown.
@@ -72,14 +75,20 @@ pub struct Problem {
 pub struct Check {
     /// The caller's text.
     pub indicator: String,
+    /// Whether it is an indicator at all.
+    pub success: bool,
     /// The kind of indicator.
     #[serde(rename = "type")]
-    #[schema(value_type = String)]
-    pub kind: &'static str,
+    #[schema(value_type = Option<String>, required)]
+    pub kind: Option<&'static str>,
     /// Its normal form.
-    pub normalized: String,
+    #[schema(required)]
+    pub normalized: Option<String>,
     /// The entries that speak of it.
     pub hits: Vec<Evidence>,
+    /// Why it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemFailure>,
 }
 
 /// The model.
@@ -122,6 +131,22 @@ impl Lists {
         Lists {
             loaded: Loaded::of(snapshot, now),
             lists: snapshot.lists.iter().map(ListAnswer::from).collect(),
+        }
+    }
+}
+
+impl Check {
+    /// Looks an item up.
+    pub fn of(item: Item, lists: &threat_lists::Lists) -> Check {
+        let indicator = item.indicator.as_ref().ok();
+        let hits = indicator.map_or_else(Vec::new, |indicator| lists.find(indicator, |_| true));
+        Check {
+            success: indicator.is_some(),
+            kind: indicator.map(Indicator::kind),
+            normalized: indicator.map(Indicator::to_string),
+            hits: hits.iter().map(Evidence::from).collect(),
+            error: item.indicator.as_ref().err().map(ItemFailure::from),
+            indicator: item.key,
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::schema::{
+    ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{IntoParams, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::answer::Answer;
+use crate::options;
 use crate::request::MAX_BODY_ITEMS;
 
 #[derive(utoipa::OpenApi)]
@@ -34,6 +37,16 @@ pub(crate) fn head() -> OpenApi {
 
 /// The document as text.
 pub(crate) fn text(document: &OpenApi) -> String {
+    let mut document = document.clone();
+    // With `strict` it depends on the query string whether a body is good, which no schema can say.
+    let post = document
+        .paths
+        .paths
+        .get_mut("/apply")
+        .and_then(|path| path.post.as_mut());
+    if let Some(parameters) = post.and_then(|post| post.parameters.as_mut()) {
+        parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if it.name == "strict"));
+    }
     let text = document.to_pretty_json();
     text.expect("strings, numbers and maps with string keys are JSON") + "\n"
 }
@@ -102,10 +115,26 @@ pub(crate) struct BodyOptions {
     explain: Option<bool>,
     #[schema(maximum = 1000)]
     explain_items: Option<u16>,
+    #[schema(schema_with = kind_or_null)]
     r#type: Option<String>,
+    #[schema(schema_with = features_or_null)]
     features: Option<String>,
+    #[schema(schema_with = features_or_null)]
     exclude: Option<String>,
     strict: Option<bool>,
+}
+
+fn kind_or_null() -> Schema {
+    or_null(options::kind_schema())
+}
+
+fn features_or_null() -> Schema {
+    or_null(options::features_schema())
+}
+
+fn or_null(schema: Schema) -> Schema {
+    let null = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Null));
+    OneOfBuilder::new().item(schema).item(null).into()
 }
 
 /// The one indicator of `/apply`: exactly one of these.

@@ -4,6 +4,7 @@
 //! the worst that can happen to an analyst. In strict mode it is refused, else the answer carries a warning.
 
 use indicators::Kind;
+use serde_json::Value;
 use threat_lists::ListKind;
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -129,6 +130,28 @@ impl Options {
         Ok(())
     }
 
+    /// Sets one option from a value of JSON: booleans for what is true or false, numbers for counts, strings for the rest.
+    ///
+    /// # Errors
+    /// When there is no such option or the value is none it can take.
+    pub fn set_json(&mut self, name: &str, value: &Value) -> Result<(), OptionError> {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let expected = match name {
+            "domain_pivot" | "explain_items" if !value.is_number() => "a number",
+            "type" | "features" | "exclude" if !value.is_string() => "a string",
+            "useCache" | "useWhitelist" | "useBlacklist" | "useRule" | "summary" | "explain"
+            | "strict"
+                if !value.is_boolean() =>
+            {
+                "true or false"
+            }
+            _ => return self.set(name, &text),
+        };
+        Err(bad_value(name, &value.to_string(), expected.to_owned()))
+    }
+
     /// Whether lists of this kind may speak.
     pub fn allows(&self, kind: ListKind) -> bool {
         self.use_rule
@@ -199,7 +222,7 @@ fn feature_set(name: &str, value: &str) -> Result<FeatureSet, OptionError> {
     FeatureSet::parse(value).map_err(|error| bad_value(name, value, error.to_string()))
 }
 
-fn kind_schema() -> Schema {
+pub(crate) fn kind_schema() -> Schema {
     let kinds = ObjectBuilder::new().schema_type(Type::String);
     kinds
         .description(Some(
@@ -210,7 +233,7 @@ fn kind_schema() -> Schema {
         .into()
 }
 
-fn features_schema() -> Schema {
+pub(crate) fn features_schema() -> Schema {
     let name = format!("({}|none)", FeatureSet::known().join("|"));
     let names = ObjectBuilder::new().schema_type(Type::String);
     names

@@ -30,7 +30,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::{Answers, Flat};
-use crate::evidence::Evidence;
 use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
 use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
 use crate::options::Options;
@@ -209,8 +208,8 @@ async fn lists(State(app): State<Arc<App>>) -> Response {
 #[utoipa::path(
     get, path = "/api/lists/check", tag = "inspection", params(ApplyArguments),
     responses(
-        (status = 200, description = "The entries.", body = Check),
-        (status = 400, description = "No indicator, or none that can be looked up.", body = ErrorAnswer),
+        (status = 200, description = "The entries, or why the indicator is none.", body = Check),
+        (status = 400, description = "No indicator, or more than one.", body = ErrorAnswer),
         (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
     ),
 )]
@@ -219,18 +218,8 @@ async fn check(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
-    let indicator = request
-        .item
-        .indicator
-        .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()))?;
     let snapshot = app.scorer.snapshot();
-    let hits = snapshot.lists.find(&indicator, |_| true);
-    let answer = Check {
-        indicator: request.item.key,
-        kind: indicator.kind(),
-        normalized: indicator.to_string(),
-        hits: hits.iter().map(Evidence::from).collect(),
-    };
+    let answer = Check::of(request.item, &snapshot.lists);
     Ok(json_response(StatusCode::OK, &answer))
 }
 

@@ -9,8 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use running::{LISTS, endpoint, start, stop, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use running::{LISTS, Running, endpoint};
 use serde_json::Value;
 
 fn macula(arguments: &[&str]) -> Output {
@@ -35,7 +34,7 @@ fn read(mut stream: TcpStream) -> String {
 fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("endpoint.dat"), "left over").expect("must be written");
-    let server = start(folder.path(), &[]);
+    let server = Running::start(folder.path(), &[]);
     let endpoint = endpoint(folder.path());
     assert_eq!(endpoint["functions"]["apply"], "apply");
     let mut stream = connect(endpoint["url"].as_str().expect("a URL"));
@@ -45,7 +44,7 @@ fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
         )
         .expect("must be taken");
     assert!(read(stream).contains(r#""is_malicious":"malicious""#));
-    stop(server);
+    server.stop();
     let left: Vec<_> = fs::read_dir(folder.path()).expect("readable").collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -53,7 +52,7 @@ fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
 #[test]
 fn a_request_under_way_is_answered_before_the_server_stops() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = start(folder.path(), &[]);
+    let server = Running::start(folder.path(), &[]);
     let endpoint = endpoint(folder.path());
     let mut stream = connect(endpoint["url"].as_str().expect("a URL"));
     // The server asks for the body by `100 Continue`, so that we know it has begun with this request.
@@ -64,12 +63,12 @@ fn a_request_under_way_is_answered_before_the_server_stops() {
     stream
         .read_exact(&mut go_on)
         .expect("must be told to go on");
-    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
+    server.tell_to_stop();
     stream
         .write_all(br#"["evil.example"]"#)
         .expect("must be taken");
     assert!(read(stream).contains(r#""rescaled":100.0"#));
-    wait_for(server);
+    server.wait();
 }
 
 #[test]
@@ -162,11 +161,9 @@ fn the_admin_routes_have_a_listener_of_their_own_and_only_if_asked_for() {
     let token = folder.path().join("token");
     fs::write(&token, " \n").expect("must be written");
     let path = token.to_str().expect("text");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let admin = port.local_addr().expect("it is bound").to_string();
-    drop(port);
+    let admin = "127.0.0.1:0";
     let serve = ["serve", "--listen", "127.0.0.1:0", "--lists", LISTS];
-    let failed = macula(&[&serve[..], &["--admin", &admin, "--admin-token-file", path]].concat());
+    let failed = macula(&[&serve[..], &["--admin", admin, "--admin-token-file", path]].concat());
     assert_eq!(
         failed.status.code(),
         Some(2),
@@ -179,14 +176,15 @@ fn the_admin_routes_have_a_listener_of_their_own_and_only_if_asked_for() {
         "a token alone guards nothing"
     );
     fs::write(&token, "sesame\n").expect("must be written");
-    let server = start(
+    let server = Running::start(
         folder.path(),
-        &["--admin", &admin, "--admin-token-file", path],
+        &["--admin", admin, "--admin-token-file", path],
     );
-    let mut stream = TcpStream::connect(&admin).expect("must accept");
+    let (_, url) = server.line.split_once("admin=\"").expect("it says where");
+    let mut stream = connect(url.split('"').next().unwrap_or_default());
     stream
         .write_all(b"GET /admin/status HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer sesame\r\nConnection: close\r\n\r\n")
         .expect("must be taken");
     assert!(read(stream).starts_with("HTTP/1.1 200"));
-    stop(server);
+    server.stop();
 }

@@ -3,7 +3,7 @@
 use indicators::{IndicatorError, Kind};
 use serde_json::{Map, Value};
 
-use super::parameters::{Parameters, plain};
+use super::parameters::Parameters;
 use super::query::{apply_query, lenient, one};
 use super::{
     APPLY_ARGUMENTS, ApplyRequest, Item, ItemError, MAX_BODY_ITEMS, RequestError, ScoreRequest,
@@ -49,7 +49,7 @@ fn document(mut parameters: Parameters, body: &[u8]) -> Result<ScoreRequest, Req
         Value::Object(mut fields) => {
             let values = fields.remove("indicators");
             match fields.remove("options") {
-                None => {}
+                None | Some(Value::Null) => {}
                 Some(Value::Object(chosen)) => parameters.object(&chosen)?,
                 Some(_) => {
                     return Err(RequestError::Shape {
@@ -205,8 +205,13 @@ fn apply_object(query: &str, body: &[u8]) -> Result<ApplyRequest, RequestError> 
         });
     }
     let [value] = one(&values)?;
+    let Some(text) = value.as_str() else {
+        return Err(RequestError::Shape {
+            expected: "the indicator must be a string",
+        });
+    };
     Ok(ApplyRequest {
-        item: Item::new(&plain(value), options.kind),
+        item: Item::new(text, options.kind),
         options,
         warnings,
     })
@@ -248,7 +253,7 @@ mod tests {
         );
         assert!(!array.options.use_rule);
         let object =
-            br#"{"indicators":["a.test"],"options":{"useRule":false,"explain_items":"2"}}"#;
+            br#"{"indicators":["a.test"],"options":{"useRule":false,"explain_items":2,"summary":null}}"#;
         let object = json("useRule=true", object).expect("a good body");
         assert!(!object.options.use_rule && object.options.explain_items == 2);
         for (body, code) in [
@@ -260,6 +265,14 @@ mod tests {
             (
                 br#"{"indicators":["a.test"],"options":[]}"#,
                 "invalid_request",
+            ),
+            (
+                br#"{"indicators":["a.test"],"options":{"useRule":0}}"#,
+                "invalid_parameter",
+            ),
+            (
+                br#"{"indicators":["a.test"],"options":{"domain_pivot":"5"}}"#,
+                "invalid_parameter",
             ),
             (
                 br#"{"indicators":["a.test"],"options":{"useChache":true}}"#,
@@ -336,6 +349,7 @@ mod tests {
             ("", &b"[]"[..], "invalid_request"),
             ("", b"{", "invalid_json"),
             ("", b"{}", "missing_parameter"),
+            ("", br#"{"ip":7}"#, "invalid_request"),
             (
                 "",
                 br#"{"ip":"192.0.2.1","host":"a.test"}"#,

@@ -31,24 +31,21 @@ impl Parameters {
         }
     }
 
-    /// Sets an option, once.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), RequestError> {
-        match self.options.set(name, value) {
+    /// Notes what came of setting an option, which may be done once.
+    fn note(&mut self, name: &str, set: Result<(), OptionError>) -> Result<(), RequestError> {
+        match set {
             Err(OptionError::Unknown { .. }) => {
                 let known = [self.own, &options::NAMES].concat();
                 if self.unknown.len() < MAX_WARNINGS {
                     self.unknown.push(RequestError::unknown(name, &known));
                 }
-                return Ok(());
+                Ok(())
             }
-            Err(source @ OptionError::Value { .. }) => return Err(RequestError::Option { source }),
-            Ok(()) => {}
-        }
-        if self.seen.insert(name.to_owned()) {
-            Ok(())
-        } else {
-            let name = name.to_owned();
-            Err(RequestError::Twice { name })
+            Err(source @ OptionError::Value { .. }) => Err(RequestError::Option { source }),
+            Ok(()) if self.seen.insert(name.to_owned()) => Ok(()),
+            Ok(()) => Err(RequestError::Twice {
+                name: name.to_owned(),
+            }),
         }
     }
 
@@ -64,18 +61,19 @@ impl Parameters {
             if self.own.contains(&&*name) {
                 take(value);
             } else {
-                self.set(&name, &decoded(value))?;
+                let set = self.options.set(&name, &decoded(value));
+                self.note(&name, set)?;
             }
         }
         Ok(())
     }
 
-    /// The options of a JSON object. They take the place of the same in the query string.
+    /// The options of a JSON object. They take the place of the same in the query string; null stands for nothing chosen.
     pub(super) fn object(&mut self, chosen: &Map<String, Value>) -> Result<(), RequestError> {
         self.seen.clear();
-        for (name, value) in chosen {
-            let text = plain(value);
-            self.set(name, &text)?;
+        for (name, value) in chosen.iter().filter(|(_, value)| !value.is_null()) {
+            let set = self.options.set_json(name, value);
+            self.note(name, set)?;
         }
         Ok(())
     }
@@ -94,13 +92,6 @@ impl Parameters {
         };
         Ok((self.options, unknown.map(warning).collect()))
     }
-}
-
-/// A value as it would stand in a query string.
-pub(super) fn plain(value: &Value) -> Cow<'_, str> {
-    value
-        .as_str()
-        .map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {
