@@ -5,24 +5,22 @@
 //! | `GET /apply?host=NAME` | `{"is_malicious": "legit" or "dga", …}`, one flat object |
 //! | `POST /apply` | the same for a JSON array of names, or for a JSON string on each line, up to 10,000 |
 //! | `GET /model` | what the model was made of and what it was measured at |
-//! | `GET /health`, `/version` | for probes and people |
+//! | `GET /health`, `/version`, `/metrics` | for probes, people and Prometheus |
 //!
 //! What is no name at all is answered like any other, as `legit` with the reason: callers throw a whole record away when a
 //! model answers anything but 200.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{RawQuery, Request, State};
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use model_server::{ApiError, json_response};
+use model_server::{ApiError, HttpMetrics, exposition, framed, health, json_response, read_body};
+use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::answer::{Answer, BatchAnswer};
 use crate::detector::Detector;
@@ -31,29 +29,24 @@ use crate::request::{self, ApplyQuery, Form, Item, MAX_EXPLAINED, RequestError};
 /// The functions the endpoint file names.
 pub const FUNCTIONS: [(&str, &str); 1] = [("apply", "apply")];
 
-/// The longest path with query string.
-const MAX_URL: usize = 8 * 1024;
-
-/// The largest body.
-const MAX_BODY: usize = 4 * 1024 * 1024;
-
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
 /// The routes.
 pub fn router(detector: Arc<Detector>) -> Router {
-    Router::new()
+    let mut registry = Registry::with_prefix("dga");
+    let metrics = Arc::new(HttpMetrics::new(&mut registry));
+    let registry = Arc::new(registry);
+    let routes = Router::new()
         .route("/apply", get(apply).post(apply_to_all))
         .route("/model", get(model))
-        .route(
-            "/health",
-            get(|| async { json_response(StatusCode::OK, &json!({ "status": "ok" })) }),
-        )
+        .route("/health", get(health))
         .route("/version", get(version))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(limit_url))
-        .with_state(detector)
+        .route("/metrics", get(async move || exposition(&registry)))
+        .with_state(detector);
+    framed(
+        routes,
+        "/apply?host=example.com, /model, /health, /version or /metrics",
+        "POST a JSON array of names to /apply instead",
+        metrics,
+    )
 }
 
 async fn apply(
@@ -74,28 +67,7 @@ async fn apply_to_all(
     body: Body,
 ) -> Result<Response, ApiError> {
     let explain = request::explain_of_batch(&query.unwrap_or_default()).map_err(bad_request)?;
-    let body = match timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        // Too long is the one mistake a caller makes. One who hangs up in the middle reads no answer anyway.
-        Ok(Err(_)) => {
-            let message = format!("the body is incomplete or has more than {MAX_BODY} bytes");
-            return Err(
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
-                    .with_hint("send several requests"),
-            );
-        }
-        Err(_) => {
-            let message = format!(
-                "the body did not arrive within {} seconds",
-                BODY_TIME.as_secs()
-            );
-            return Err(ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_too_slow",
-                message,
-            ));
-        }
-    };
+    let body = read_body(body).await?;
     // Ten thousand names are milliseconds of work, in which this thread would serve nobody else.
     let work = tokio::task::spawn_blocking(move || batch(&detector, &body, explain));
     work.await.map_err(ApiError::internal)?
@@ -143,39 +115,6 @@ async fn version(State(detector): State<Arc<Detector>>) -> Response {
         "predictions": detector.predictions().len(),
     });
     json_response(StatusCode::OK, &answer)
-}
-
-async fn not_found(request: Request) -> ApiError {
-    let message = format!("there is nothing at `{}`", request.uri().path());
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
-        .with_hint("try /apply?host=example.com, /model, /health or /version")
-}
-
-async fn method_not_allowed(request: Request) -> ApiError {
-    let message = format!(
-        "`{}` does not answer to {}",
-        request.uri().path(),
-        request.method()
-    );
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        message,
-    )
-}
-
-async fn limit_url(request: Request, next: Next) -> Response {
-    let length = request
-        .uri()
-        .path_and_query()
-        .map_or(0, |part| part.as_str().len());
-    if length <= MAX_URL {
-        return next.run(request).await;
-    }
-    let message = format!("the URL has {length} bytes; at most {MAX_URL} are accepted");
-    ApiError::new(StatusCode::URI_TOO_LONG, "url_too_long", message)
-        .with_hint("POST a JSON array of names to /apply instead")
-        .into_response()
 }
 
 fn bad_request(error: RequestError) -> ApiError {

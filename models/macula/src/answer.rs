@@ -1,223 +1,238 @@
-//! The answers, as JSON shows them. No other module knows these field names.
+//! The answers, as JSON shows them. No other module knows these field names, but for the evidence's own.
 //!
-//! `/api/score` answers with one object whose keys are the caller's own texts, in their order; `/apply` with a flat object, for the
-//! caller's language picks single values out of it.
+//! `/api/score` answers with one object whose keys are the caller's own texts, in their order, or with an object on each line;
+//! `/apply` with a flat object, for the caller's language picks single values out of it.
 
-use jiff::civil::Date;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indicators::Indicator;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
-use crate::judgement::{CountedHit, Judgement, Source, Verdict};
+use crate::evidence::Evidence;
+use crate::explanation::{CategoryScore, Explanation, summary};
+use crate::judgement::{Judgement, Source, Verdict};
 use crate::options::Options;
-use crate::request::Item;
-use indicators::{Indicator, IndicatorError};
-use threat_lists::{BadLine, Hit, List, ListKind, Match, Scope};
+use crate::request::ItemError;
+
+/// What an item came to: a judgement, and whether it was made before; or why there is none.
+#[derive(Debug)]
+pub struct Scored<'a> {
+    /// The caller's text.
+    pub key: &'a str,
+    /// What it came to.
+    pub outcome: Result<(&'a Indicator, Arc<Judgement>, bool), &'a ItemError>,
+}
 
 /// Several answers under their keys.
 #[derive(Debug)]
-pub struct Answers<'a>(pub Vec<(&'a str, Answer<'a>)>);
+pub struct Answers<'a> {
+    /// In the order of the request.
+    pub scored: Vec<Scored<'a>>,
+    /// What to tell about them.
+    pub options: &'a Options,
+    /// What the caller should know.
+    pub warnings: &'a [String],
+}
 
 /// The answer about one indicator.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Answer<'a> {
     /// How sure we are that it is harmless, 0 to 1; with `malicious` it makes 1. Null for an item that failed, like the next two.
+    #[schema(minimum = 0, maximum = 1, required)]
     pub benign: Option<f64>,
     /// How sure we are that it is malicious, 0 to 1.
+    #[schema(minimum = 0, maximum = 1, required)]
     pub malicious: Option<f64>,
     /// The score, 0 to 100.
+    #[schema(minimum = 0, maximum = 100, required)]
     pub rescaled: Option<f64>,
     /// Everything else.
     pub meta: Meta<'a>,
 }
 
 /// What stands beside the numbers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Meta<'a> {
     /// Whether the item could be scored.
     pub success: bool,
     /// The kind of indicator.
     #[serde(rename = "type")]
+    #[schema(value_type = Option<String>, required)]
     pub kind: Option<&'static str>,
     /// Its normal form, under which it was looked up.
+    #[schema(required)]
     pub normalized: Option<String>,
     /// Who decided the score.
     pub source: Source,
     /// The score in one word.
     pub verdict: Verdict,
+    /// Whether the score was made for an earlier request.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub cached: bool,
     /// What the lists said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules<'a>>,
     /// What moved the score, if asked for.
-    pub explanation: Option<Explanation>,
-    /// Sub-scores by feature category. There are none without a model.
-    pub summary: Option<()>,
+    #[schema(required)]
+    pub explanation: Option<Explanation<'a>>,
+    /// Sub-scores by category, if asked for.
+    #[schema(value_type = Option<BTreeMap<String, CategoryScore>>, required)]
+    pub summary: Option<BTreeMap<&'static str, CategoryScore>>,
+    /// The sources of features that were left, if the caller chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub features: Option<Vec<&'static str>>,
+    /// What the caller should know: parameters that do nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pub warnings: &'a [String],
     /// Why the item failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ItemError>,
+    pub error: Option<ItemFailure>,
 }
 
 /// What the lists said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Rules<'a> {
     /// Whether a whitelist and another list disagree.
     pub conflict: bool,
     /// The entries that speak of the indicator; those that decided come first.
-    pub hits: Vec<HitAnswer<'a>>,
-}
-
-/// One entry that speaks of the indicator.
-#[derive(Debug, Serialize)]
-pub struct HitAnswer<'a> {
-    /// What the list means.
-    pub kind: ListKind,
-    /// The list's name.
-    pub list: &'a str,
-    /// The list's version.
-    pub version: &'a str,
-    /// The entry as the list has it.
-    pub entry: &'a str,
-    /// Its line in the file.
-    pub line: u32,
-    /// How it fits.
-    #[serde(rename = "match")]
-    pub matched: Match,
-    /// Whether it speaks of the indicator itself or of its host.
-    pub scope: Scope,
-    /// Whether it moved the score.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counted: Option<bool>,
-    /// How much it weighs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
-    /// When the source first saw it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_seen: Option<Date>,
-    /// When the source last saw it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<Date>,
-}
-
-/// What moved the score. `base` and all contributions together give the score.
-#[derive(Debug, Serialize)]
-pub struct Explanation {
-    /// The score before the rules.
-    pub base: f64,
-    /// The strongest first, as many as were asked for.
-    pub items: Vec<Contribution>,
-}
-
-/// One thing that moved the score.
-#[derive(Debug, Serialize)]
-pub struct Contribution {
-    /// Its category; `lists` until a model brings features.
-    pub category: &'static str,
-    /// The list by its title, like `feed phishing`.
-    pub name: String,
-    /// Points, with their sign.
-    pub contribution: f64,
+    #[schema(value_type = Vec<Evidence>)]
+    pub hits: &'a [Evidence],
 }
 
 /// Why one item failed.
-#[derive(Debug, Serialize)]
-pub struct ItemError {
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ItemFailure {
     /// For programs.
+    #[schema(value_type = String)]
     pub code: &'static str,
     /// For people.
     pub message: String,
 }
 
-/// The flat answer of `/apply`.
+/// An answer on a line of its own.
 #[derive(Debug, Serialize)]
+struct LineAnswer<'a> {
+    indicator: &'a str,
+    #[serde(flatten)]
+    answer: Answer<'a>,
+}
+
+/// The flat answer of `/apply`.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Flat<'a> {
     /// `malicious`, `legit` or `unknown`: the three words field transformations compare with.
+    #[schema(value_type = String, example = "malicious")]
     pub is_malicious: &'static str,
     /// The score, 0 to 100; absent when the indicator could not be scored.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
     pub score: Option<f64>,
+    /// How sure we are that it is malicious, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub malicious: Option<f64>,
+    /// How sure we are that it is harmless; with `malicious` it makes 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub benign: Option<f64>,
     /// The verdict, finer than `is_malicious`.
     pub verdict: Verdict,
     /// Who decided.
     pub source: Source,
     /// The kind of indicator.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub kind: Option<&'static str>,
     /// The caller's text.
     pub indicator: &'a str,
     /// Its normal form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalized: Option<String>,
+    /// What moved the score most, like `feed phishing`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_feature: Option<String>,
     /// The list that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub list: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    pub list: Option<Box<str>>,
     /// Its version.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub list_version: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    pub list_version: Option<Box<str>>,
     /// The entry that matched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub entry: Option<&'a str>,
+    #[schema(value_type = Option<String>)]
+    pub entry: Option<Box<str>>,
     /// Whether a whitelist and another list disagree.
     pub conflict: bool,
     /// Whether the indicator could be scored.
     pub success: bool,
     /// Why not, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub error_code: Option<&'static str>,
     /// Why not, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// One list, as `/api/lists` shows it.
-#[derive(Debug, Serialize)]
-pub struct ListAnswer<'a> {
-    /// What it means.
-    pub kind: ListKind,
-    /// Its name.
-    pub name: &'a str,
-    /// Its version.
-    pub version: &'a str,
-    /// How many entries it has.
-    pub entries: usize,
-    /// The weight it gives itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
-    /// How many lines could not be used.
-    pub set_aside: usize,
-    /// The first of them.
-    #[serde(skip_serializing_if = "<[BadLine]>::is_empty")]
-    pub problems: &'a [BadLine],
-}
-
 impl Serialize for Answers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, answer) in &self.0 {
-            map.serialize_entry(key, answer)?;
+        let mut map = serializer.serialize_map(Some(self.scored.len()))?;
+        for scored in &self.scored {
+            map.serialize_entry(scored.key, &self.answer(scored))?;
         }
         map.end()
     }
 }
 
-impl<'a> Answer<'a> {
-    /// The answer for a judgement.
-    pub fn judged(
+impl Answers<'_> {
+    /// The answers one a line, each with its `indicator`.
+    ///
+    /// # Errors
+    /// When a number is none that JSON can show.
+    pub fn lines(&self) -> serde_json::Result<Vec<u8>> {
+        // About what an answer without evidence takes.
+        let mut out = Vec::with_capacity(self.scored.len() * 256);
+        for scored in &self.scored {
+            let line = LineAnswer {
+                indicator: scored.key,
+                answer: self.answer(scored),
+            };
+            serde_json::to_writer(&mut out, &line)?;
+            out.push(b'\n');
+        }
+        Ok(out)
+    }
+
+    fn answer<'s>(&'s self, scored: &'s Scored<'s>) -> Answer<'s> {
+        match &scored.outcome {
+            Ok((indicator, judgement, cached)) => self.judged(indicator, judgement, *cached),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn judged<'s>(
+        &'s self,
         indicator: &Indicator,
-        judgement: &Judgement<'a>,
-        options: &Options,
-    ) -> Answer<'a> {
-        let malicious = judgement.score / 100.0;
-        let hits = judgement.hits.iter().map(|counted| HitAnswer {
-            counted: Some(counted.points.is_some()),
-            weight: counted.weight,
-            ..HitAnswer::from(&counted.hit)
-        });
+        judgement: &'s Judgement,
+        cached: bool,
+    ) -> Answer<'s> {
+        let options = self.options;
         let rules = Rules {
             conflict: judgement.conflict,
-            hits: hits.collect(),
+            hits: &judgement.evidence,
         };
+        let chosen = options.features.is_some() || options.exclude.is_some();
         Answer {
-            benign: Some(((100.0 - judgement.score) * 100.0).round() / 10_000.0),
-            malicious: Some(malicious),
+            benign: Some(benign(judgement)),
+            malicious: Some(malicious(judgement)),
             rescaled: Some(judgement.score),
             meta: Meta {
                 success: true,
@@ -225,18 +240,20 @@ impl<'a> Answer<'a> {
                 normalized: Some(indicator.to_string()),
                 source: judgement.source,
                 verdict: judgement.verdict,
+                cached,
                 rules: options.use_rule.then_some(rules),
                 explanation: options
                     .explain
                     .then(|| Explanation::of(judgement, options.explain_items)),
-                summary: None,
+                summary: options.summary.then(|| summary(judgement)),
+                features: chosen.then(|| options.feature_set().names()),
+                warnings: self.warnings,
                 error: None,
             },
         }
     }
 
-    /// The answer for an item that is no indicator.
-    pub fn failed(error: &IndicatorError) -> Answer<'a> {
+    fn failed(&self, error: &ItemError) -> Answer<'_> {
         Answer {
             benign: None,
             malicious: None,
@@ -247,62 +264,36 @@ impl<'a> Answer<'a> {
                 normalized: None,
                 source: Source::None,
                 verdict: Verdict::Unknown,
+                cached: false,
                 rules: None,
                 explanation: None,
                 summary: None,
-                error: Some(ItemError {
-                    code: error.code(),
-                    message: error.to_string(),
-                }),
+                features: None,
+                warnings: self.warnings,
+                error: Some(ItemFailure::from(error)),
             },
         }
     }
 }
 
-impl Explanation {
-    fn of(judgement: &Judgement<'_>, items: usize) -> Explanation {
-        let moved = judgement
-            .hits
-            .iter()
-            .filter_map(|counted| Some((counted, counted.points?)));
-        let contributions = moved.map(|(counted, points)| Contribution {
-            category: "lists",
-            name: counted.hit.list.title(),
-            contribution: points,
-        });
-        Explanation {
-            base: judgement.base,
-            items: contributions.take(items).collect(),
-        }
-    }
-}
-
-impl<'a> From<&Hit<'a>> for HitAnswer<'a> {
-    fn from(hit: &Hit<'a>) -> Self {
-        HitAnswer {
-            kind: hit.list.kind(),
-            list: hit.list.name(),
-            version: hit.list.version(),
-            entry: &hit.entry.text,
-            line: hit.entry.line,
-            matched: hit.matched,
-            scope: hit.scope,
-            counted: None,
-            weight: hit.entry.weight.or(hit.list.weight()),
-            first_seen: hit.entry.first_seen,
-            last_seen: hit.entry.last_seen,
+impl From<&ItemError> for ItemFailure {
+    fn from(error: &ItemError) -> Self {
+        ItemFailure {
+            code: error.code(),
+            message: error.to_string(),
         }
     }
 }
 
 impl<'a> Flat<'a> {
-    /// The flat answer for an item; `judgement` is there if and only if the item is an indicator.
-    pub fn new(item: &'a Item, judgement: Option<&Judgement<'a>>) -> Flat<'a> {
-        let decisive = judgement.and_then(|judgement| judgement.hits.first());
-        let decisive: Option<&CountedHit<'a>> = decisive.filter(|first| first.points.is_some());
+    /// The flat answer for an item.
+    pub fn new(scored: &Scored<'a>) -> Flat<'a> {
+        let judged = scored.outcome.as_ref().ok();
+        let judgement = judged.map(|(_, judgement, _)| judgement);
+        let decisive = judgement.and_then(|judgement| judgement.evidence.first());
+        let decisive = decisive.filter(|first| first.points.is_some());
         let verdict = judgement.map_or(Verdict::Unknown, |judgement| judgement.verdict);
-        let indicator = item.indicator.as_ref().ok();
-        let error = item.indicator.as_ref().err();
+        let error = scored.outcome.as_ref().err();
         Flat {
             is_malicious: match verdict {
                 Verdict::Malicious => "malicious",
@@ -310,33 +301,29 @@ impl<'a> Flat<'a> {
                 Verdict::Suspicious | Verdict::Unknown => "unknown",
             },
             score: judgement.map(|judgement| judgement.score),
+            malicious: judgement.map(|judgement| malicious(judgement)),
+            benign: judgement.map(|judgement| benign(judgement)),
             verdict,
             source: judgement.map_or(Source::None, |judgement| judgement.source),
-            kind: indicator.map(Indicator::kind),
-            indicator: &item.key,
-            normalized: indicator.map(Indicator::to_string),
-            list: decisive.map(|first| first.hit.list.name()),
-            list_version: decisive.map(|first| first.hit.list.version()),
-            entry: decisive.map(|first| &*first.hit.entry.text),
+            kind: judged.map(|(indicator, ..)| indicator.kind()),
+            indicator: scored.key,
+            normalized: judged.map(|(indicator, ..)| indicator.to_string()),
+            top_feature: decisive.map(Evidence::title),
+            list: decisive.map(|first| first.list.clone()),
+            list_version: decisive.map(|first| first.version.clone()),
+            entry: decisive.map(|first| first.entry.clone()),
             conflict: judgement.is_some_and(|judgement| judgement.conflict),
             success: error.is_none(),
-            error_code: error.map(IndicatorError::code),
-            error: error.map(IndicatorError::to_string),
+            error_code: error.map(|error| error.code()),
+            error: error.map(ToString::to_string),
         }
     }
 }
 
-impl<'a> From<&'a List> for ListAnswer<'a> {
-    fn from(list: &'a List) -> Self {
-        let problems = list.set_aside();
-        ListAnswer {
-            kind: list.kind(),
-            name: list.name(),
-            version: list.version(),
-            entries: list.len(),
-            weight: list.weight(),
-            set_aside: problems.len(),
-            problems: &problems[..problems.len().min(10)],
-        }
-    }
+fn malicious(judgement: &Judgement) -> f64 {
+    judgement.score / 100.0
+}
+
+fn benign(judgement: &Judgement) -> f64 {
+    ((100.0 - judgement.score) * 100.0).round() / 10_000.0
 }

@@ -4,20 +4,25 @@
 //! 2. Else, if the whitelist names the host a URL or mail address lives on: 0, unless a feed or darklist names the indicator
 //!    itself; then only those entries count, for one bad page on a good host is not harmless. Else, if the blacklist names the
 //!    host: 100.
-//! 3. Else feeds and darklists raise the base score: each takes away its weight's share of what is missing to 99,
-//!    `s + max(0, 99 - s) * (1 - prod(1 - w_i))`. That never lowers a score, does not depend on the order of the lists, and
-//!    leaves 100 to the blacklist.
-//! 4. Without any hit the base score stands. While no model has an opinion it is the policy's neutral one, and the verdict
+//! 3. Else, if the domain pivot cleared an address: 0; in strict mode a feed or darklist that still counts wins over that.
+//! 4. Else feeds and darklists raise the base score: each takes away its weight's share of what is missing to 99,
+//!    `s + max(0, 99 - s) * (1 - prod(1 - w_i * d_i))`, where `d` is what its age has left of a report. That never lowers a
+//!    score, does not depend on the order of the lists, and leaves 100 to the blacklist.
+//! 5. Without any hit the base score stands. While no model has an opinion it is the policy's neutral one, and the verdict
 //!    is [`Verdict::Unknown`]: that nobody has heard of something does not make it harmless.
 //!
 //! Where a whitelist and another list disagree the rules above decide, and [`Judgement::conflict`] says so.
 
+use jiff::civil::Date;
 use serde::Serialize;
+use threat_lists::{ListKind, Scope};
+use utoipa::ToSchema;
 
-use threat_lists::{Hit, ListKind, Scope};
+use crate::decay::Decay;
+use crate::evidence::Evidence;
 
 /// The highest score that rules and models reach; what is above belongs to the blacklist.
-const CEILING: f64 = 99.0;
+pub const CEILING: f64 = 99.0;
 
 /// The numbers the rules leave open.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +35,12 @@ pub struct Policy {
     pub feed_weight: f64,
     /// The weight of a darklist that does not say its own.
     pub darklist_weight: f64,
+    /// How a feed's reports age.
+    pub feed_decay: Decay,
+    /// How a darklist's reports age.
+    pub darklist_decay: Decay,
+    /// Whether a feed or darklist wins over a domain pivot that cleared an address.
+    pub strict_pivot: bool,
 }
 
 impl Default for Policy {
@@ -39,6 +50,9 @@ impl Default for Policy {
             malicious_from: 70.0,
             feed_weight: 0.5,
             darklist_weight: 0.3,
+            feed_decay: Decay::default(),
+            darklist_decay: Decay::default(),
+            strict_pivot: false,
         }
     }
 }
@@ -50,10 +64,14 @@ pub enum Base {
     Neutral,
     /// A model's opinion.
     Model(f64),
+    /// The lowest score among the domains of an address.
+    Pivot(f64),
+    /// A domain of ours lives at the address.
+    Cleared,
 }
 
 /// In one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Known, or judged, to be harmless.
@@ -67,8 +85,9 @@ pub enum Verdict {
 }
 
 /// Who decided the score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ScoreSource)]
 pub enum Source {
     /// The whitelist rule.
     Whitelist,
@@ -78,15 +97,44 @@ pub enum Source {
     Feed,
     /// Raised, mostly by a darklist.
     Darklist,
+    /// The domains of an address.
+    Pivot,
     /// The model's score as it is.
     Model,
     /// Nobody: the neutral score.
     None,
 }
 
+impl Verdict {
+    /// The name answers use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Benign => "benign",
+            Verdict::Suspicious => "suspicious",
+            Verdict::Malicious => "malicious",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+impl Source {
+    /// The name answers use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Whitelist => "whitelist",
+            Source::Blacklist => "blacklist",
+            Source::Feed => "feed",
+            Source::Darklist => "darklist",
+            Source::Pivot => "pivot",
+            Source::Model => "model",
+            Source::None => "none",
+        }
+    }
+}
+
 /// A score with its reasons.
-#[derive(Clone, Debug)]
-pub struct Judgement<'l> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
     /// From 0 (harmless) to 100 (malicious), rounded to hundredths.
     pub score: f64,
     /// In one word.
@@ -95,91 +143,107 @@ pub struct Judgement<'l> {
     pub source: Source,
     /// The score before the rules.
     pub base: f64,
-    /// All hits, those that moved the score first and the heaviest of them foremost.
-    pub hits: Vec<CountedHit<'l>>,
+    /// All evidence, what moved the score first and the heaviest of it foremost. Its points and the base give the score.
+    pub evidence: Vec<Evidence>,
     /// Whether a whitelist and another list disagree.
     pub conflict: bool,
 }
 
-/// A hit with what it did.
-#[derive(Clone, Copy, Debug)]
-pub struct CountedHit<'l> {
-    /// The hit.
-    pub hit: Hit<'l>,
-    /// Its weight, for feeds and darklists.
-    pub weight: Option<f64>,
-    /// By how many points it moved the score; nothing if it did not count. All together with the base give the score.
-    pub points: Option<f64>,
-}
-
 /// Applies the rules.
-pub fn judge<'l>(base: Base, hits: Vec<Hit<'l>>, policy: &Policy) -> Judgement<'l> {
-    let base_score = match base {
-        Base::Neutral => policy.neutral_score,
-        Base::Model(score) => score,
-    };
-    let base_score = hundredths(base_score.clamp(0.0, CEILING));
-    let find = |kind, scope| {
-        hits.iter()
-            .position(|hit| hit.list.kind() == kind && hit.scope == scope)
-    };
-    let (white, black) = (ListKind::Whitelist, ListKind::Blacklist);
-    let absolute = find(white, Scope::Itself).map(|at| (at, 0.0));
-    let absolute = absolute.or_else(|| find(black, Scope::Itself).map(|at| (at, 100.0)));
-    let host_cleared = find(white, Scope::Host);
-    let itself_raised = hits
-        .iter()
-        .any(|hit| raises(hit) && hit.scope == Scope::Itself);
-    let absolute = absolute.or_else(|| match host_cleared {
-        Some(_) if itself_raised => None,
-        Some(at) => Some((at, 0.0)),
-        None => find(black, Scope::Host).map(|at| (at, 100.0)),
-    });
-    let conflict = hits.iter().any(|hit| hit.list.kind() == white)
-        && hits.iter().any(|hit| hit.list.kind() != white);
-
-    let counted = hits.into_iter().map(|hit| CountedHit {
-        weight: weight(&hit, policy),
-        points: None,
-        hit,
-    });
-    let mut hits: Vec<_> = counted.collect();
-    let score = match absolute {
+pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Date) -> Judgement {
+    for item in &mut evidence {
+        age(item, policy, today);
+    }
+    let base_score = hundredths(base_score(base, policy).clamp(0.0, CEILING));
+    let host_cleared = position(&evidence, ListKind::Whitelist, Scope::Host).is_some();
+    let raised = evidence.iter().any(|item| effect(item) > 0.0);
+    let cleared = base == Base::Cleared && !(policy.strict_pivot && raised);
+    let cleared_by_list = evidence.iter().any(|item| item.kind == ListKind::Whitelist);
+    let good = cleared_by_list || base == Base::Cleared;
+    let conflict = good && evidence.iter().any(|item| item.kind != ListKind::Whitelist);
+    let score = match absolute(&evidence) {
         Some((at, score)) => {
-            hits[at].points = Some(hundredths(score - base_score));
+            evidence[at].points = Some(hundredths(score - base_score));
             score
         }
-        None => raise(base_score, &mut hits, host_cleared.is_some()),
+        None if cleared => base_score,
+        None => raise(base_score, &mut evidence, host_cleared),
     };
-    let strength = |hit: &CountedHit<'_>| hit.points.map_or(-1.0, f64::abs);
-    hits.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
-    let source = source(base, &hits);
-    let verdict = verdict(score, source, policy);
+    for item in &mut evidence {
+        item.counted = Some(item.points.is_some());
+    }
+    let strength = |item: &Evidence| item.points.map_or(-1.0, f64::abs);
+    evidence.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
+    let source = source(base, &evidence);
+    let verdict = verdict(score, source, base, policy);
     Judgement {
         score,
         verdict,
         source,
         base: base_score,
-        hits,
+        evidence,
         conflict,
     }
 }
 
-/// Raises the score by the feeds and darklists and shares the points out among them.
-fn raise(base: f64, hits: &mut [CountedHit<'_>], only_itself: bool) -> f64 {
-    let counts = |hit: &Hit<'_>| raises(hit) && (hit.scope == Scope::Itself || !only_itself);
-    let weights = hits
+fn base_score(base: Base, policy: &Policy) -> f64 {
+    match base {
+        Base::Neutral => policy.neutral_score,
+        Base::Model(score) | Base::Pivot(score) => score,
+        Base::Cleared => 0.0,
+    }
+}
+
+/// Sets an entry's weight and what its age has left of it. An entry without dates does not age: nobody knows since when.
+fn age(item: &mut Evidence, policy: &Policy, today: Date) {
+    let (weight, decay) = match item.kind {
+        ListKind::Feed => (policy.feed_weight, policy.feed_decay),
+        ListKind::Darklist => (policy.darklist_weight, policy.darklist_decay),
+        ListKind::Whitelist | ListKind::Blacklist => {
+            item.weight = None;
+            return;
+        }
+    };
+    item.weight = Some(item.weight.unwrap_or(weight));
+    if let Some(seen) = item.last_seen.or(item.first_seen) {
+        item.decay = Some((decay.left(seen, today) * 1e4).round() / 1e4);
+        item.expires = Some(decay.expires(seen));
+    }
+}
+
+/// The entry that decides alone, and the score it sets.
+fn absolute(evidence: &[Evidence]) -> Option<(usize, f64)> {
+    let find = |kind, scope| position(evidence, kind, scope);
+    let (white, black) = (ListKind::Whitelist, ListKind::Blacklist);
+    let itself = find(white, Scope::Itself).map(|at| (at, 0.0));
+    let itself = itself.or_else(|| find(black, Scope::Itself).map(|at| (at, 100.0)));
+    let itself_raised = evidence
         .iter()
-        .filter(|counted| counts(&counted.hit))
-        .filter_map(|counted| counted.weight);
-    let weights: Vec<f64> = weights.collect();
+        .any(|item| item.scope == Scope::Itself && effect(item) > 0.0);
+    itself.or_else(|| match find(white, Scope::Host) {
+        Some(_) if itself_raised => None,
+        Some(at) => Some((at, 0.0)),
+        None => find(black, Scope::Host).map(|at| (at, 100.0)),
+    })
+}
+
+fn position(evidence: &[Evidence], kind: ListKind, scope: Scope) -> Option<usize> {
+    let fits = |item: &Evidence| item.kind == kind && item.scope == scope;
+    evidence.iter().position(fits)
+}
+
+/// Raises the score by the feeds and darklists and shares the points out among them.
+fn raise(base: f64, evidence: &mut [Evidence], only_itself: bool) -> f64 {
+    let counts =
+        |item: &Evidence| (item.scope == Scope::Itself || !only_itself) && effect(item) > 0.0;
+    let counted = evidence.iter().filter(|item| counts(item));
+    let weights: Vec<f64> = counted.map(aged_weight).collect();
     let score = raised(base, &weights);
     // The formula multiplies, so the logarithms are what adds up. They make the shares independent of the order, too.
-    let total: f64 = weights.iter().copied().map(effect).sum();
-    for counted in hits.iter_mut().filter(|counted| counts(&counted.hit)) {
-        let effect = counted.weight.map_or(0.0, effect);
-        let share = if total > 0.0 { effect / total } else { 0.0 };
-        counted.points = Some(((score - base) * share * 1e4).round() / 1e4);
+    let total: f64 = weights.iter().copied().map(logarithm).sum();
+    for item in evidence.iter_mut().filter(|item| counts(item)) {
+        let share = effect(item) / total;
+        item.points = Some(((score - base) * share * 1e4).round() / 1e4);
     }
     score
 }
@@ -191,27 +255,27 @@ fn raised(base: f64, weights: &[f64]) -> f64 {
     hundredths(score.clamp(base, CEILING.max(base)))
 }
 
-/// How much a weight does, on a scale where effects add up. A weight of 1 does everything alone; bounded to keep sums finite.
-fn effect(weight: f64) -> f64 {
+/// How much an entry does to raise a score, on a scale where effects add up; 0 for what is too old or raises nothing.
+fn effect(item: &Evidence) -> f64 {
+    if item.raises() {
+        logarithm(aged_weight(item))
+    } else {
+        0.0
+    }
+}
+
+fn aged_weight(item: &Evidence) -> f64 {
+    item.weight.unwrap_or(0.0) * item.decay.unwrap_or(1.0)
+}
+
+/// A weight of 1 does everything alone; bounded to keep sums finite.
+fn logarithm(weight: f64) -> f64 {
     -(1.0 - weight.min(1.0 - 1e-9)).ln()
 }
 
-fn raises(hit: &Hit<'_>) -> bool {
-    matches!(hit.list.kind(), ListKind::Feed | ListKind::Darklist)
-}
-
-fn weight(hit: &Hit<'_>, policy: &Policy) -> Option<f64> {
-    let default = match hit.list.kind() {
-        ListKind::Feed => policy.feed_weight,
-        ListKind::Darklist => policy.darklist_weight,
-        ListKind::Whitelist | ListKind::Blacklist => return None,
-    };
-    Some(hit.entry.weight.or(hit.list.weight()).unwrap_or(default))
-}
-
-fn source(base: Base, hits: &[CountedHit<'_>]) -> Source {
-    match hits.first().filter(|first| first.points.is_some()) {
-        Some(first) => match first.hit.list.kind() {
+fn source(base: Base, evidence: &[Evidence]) -> Source {
+    match evidence.first().filter(|first| first.points.is_some()) {
+        Some(first) => match first.kind {
             ListKind::Whitelist => Source::Whitelist,
             ListKind::Blacklist => Source::Blacklist,
             ListKind::Darklist => Source::Darklist,
@@ -220,21 +284,25 @@ fn source(base: Base, hits: &[CountedHit<'_>]) -> Source {
         None => match base {
             Base::Neutral => Source::None,
             Base::Model(_) => Source::Model,
+            Base::Pivot(_) | Base::Cleared => Source::Pivot,
         },
     }
 }
 
-fn verdict(score: f64, source: Source, policy: &Policy) -> Verdict {
+fn verdict(score: f64, source: Source, base: Base, policy: &Policy) -> Verdict {
     match source {
         Source::None => Verdict::Unknown,
         Source::Whitelist => Verdict::Benign,
         Source::Blacklist => Verdict::Malicious,
-        Source::Feed | Source::Darklist | Source::Model if score >= policy.malicious_from => {
+        Source::Pivot if base == Base::Cleared => Verdict::Benign,
+        Source::Feed | Source::Darklist | Source::Model | Source::Pivot
+            if score >= policy.malicious_from =>
+        {
             Verdict::Malicious
         }
         Source::Feed | Source::Darklist => Verdict::Suspicious,
-        Source::Model if score > policy.neutral_score => Verdict::Suspicious,
-        Source::Model => Verdict::Benign,
+        Source::Model | Source::Pivot if score > policy.neutral_score => Verdict::Suspicious,
+        Source::Model | Source::Pivot => Verdict::Benign,
     }
 }
 
@@ -244,30 +312,45 @@ fn hundredths(score: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
     use proptest::prelude::*;
-
-    use super::*;
     use threat_lists::{List, Lists};
 
-    /// Scores `indicator` by lists given as (kind, content), and compares score, verdict, source and conflict.
-    fn check(lists: &[(ListKind, &str)], indicator: &str, expected: (f64, Verdict, Source, bool)) {
+    use super::*;
+
+    const TODAY: Date = date(2026, 11, 21);
+
+    fn judged(
+        base: Base,
+        lists: &[(ListKind, &str)],
+        indicator: &str,
+        policy: &Policy,
+    ) -> Judgement {
         let lists = lists
             .iter()
             .map(|(kind, text)| List::parse(*kind, "sample", text.as_bytes()));
         let lists = Lists::new(lists.collect());
-        let parsed = indicator.parse().expect("a valid indicator");
+        let indicator = indicator.parse().expect("a valid indicator");
+        let hits = lists.find(&indicator, |_| true);
         let found = judge(
-            Base::Neutral,
-            lists.find(&parsed, |_| true),
-            &Policy::default(),
+            base,
+            hits.iter().map(Evidence::from).collect(),
+            policy,
+            TODAY,
         );
-        let seen = (found.score, found.verdict, found.source, found.conflict);
-        assert_eq!(seen, expected, "{indicator}");
-        let moved: f64 = found.hits.iter().filter_map(|hit| hit.points).sum();
+        let moved: f64 = found.evidence.iter().filter_map(|item| item.points).sum();
         assert!(
             (found.base + moved - found.score).abs() < 0.01,
             "points of {indicator} do not add up"
         );
+        found
+    }
+
+    /// Scores `indicator` by lists given as (kind, content), and compares score, verdict, source and conflict.
+    fn check(lists: &[(ListKind, &str)], indicator: &str, expected: (f64, Verdict, Source, bool)) {
+        let found = judged(Base::Neutral, lists, indicator, &Policy::default());
+        let seen = (found.score, found.verdict, found.source, found.conflict);
+        assert_eq!(seen, expected, "{indicator}");
     }
 
     use ListKind::{Blacklist, Darklist, Feed, Whitelist};
@@ -381,13 +464,82 @@ mod tests {
             (90.0, Malicious),
             (1e9, Malicious),
         ] {
-            let judgement = judge(Base::Model(opinion), Vec::new(), &policy);
+            let judgement = judge(Base::Model(opinion), Vec::new(), &policy, TODAY);
             assert_eq!(
                 (judgement.verdict, judgement.source),
                 (verdict, Source::Model)
             );
             assert_eq!(judgement.score, opinion.min(99.0));
         }
+    }
+
+    #[test]
+    fn an_old_report_counts_less_and_one_past_its_lifetime_not_at_all() {
+        let seen = |date: &str| {
+            let text = format!("known.test,0.5,2026-01-01,{date}");
+            judged(
+                Base::Neutral,
+                &[(Feed, text.as_str())],
+                "known.test",
+                &Policy::default(),
+            )
+        };
+        let scores = ["2026-11-21", "2026-10-22", "2026-08-01"].map(|date| seen(date).score);
+        // The weight of 0.5 is whole, then halved after a quarter of 120 days, then nearly gone.
+        assert_eq!(scores, [74.5, 62.25, 50.83]);
+        let over = seen("2026-07-24");
+        assert_eq!(
+            (over.score, over.verdict, over.source),
+            (50.0, Unknown, Source::None)
+        );
+        let entry = &over.evidence[0];
+        assert_eq!((entry.counted, entry.decay), (Some(false), Some(0.0)));
+        assert_eq!(entry.expires, Some(TODAY));
+        // On a cleared host a report that is over is no reason to look at the page.
+        let page = "http://host.test/bad";
+        let old = format!("{page},0.5,,2026-01-01");
+        let lists = [(Whitelist, "host.test"), (Feed, old.as_str())];
+        let found = judged(Base::Neutral, &lists, page, &Policy::default());
+        assert_eq!((found.score, found.conflict), (0.0, true));
+    }
+
+    #[test]
+    fn a_pivot_that_cleared_an_address_stands_unless_a_list_names_it_or_strictness_is_asked_for() {
+        let strict = Policy {
+            strict_pivot: true,
+            ..Policy::default()
+        };
+        let address = "192.0.2.1";
+        let old = format!("{address},0.5,,2025-01-01");
+        for (lists, policy, expected) in [
+            (&[][..], &strict, (0.0, Benign, Source::Pivot, false)),
+            (
+                &[(Feed, address)],
+                &Policy::default(),
+                (0.0, Benign, Source::Pivot, true),
+            ),
+            (
+                &[(Feed, address)],
+                &strict,
+                (49.5, Suspicious, Source::Feed, true),
+            ),
+            (
+                &[(Feed, old.as_str())],
+                &strict,
+                (0.0, Benign, Source::Pivot, true),
+            ),
+            (
+                &[(Blacklist, address)],
+                &Policy::default(),
+                (100.0, Malicious, Source::Blacklist, true),
+            ),
+        ] {
+            let found = judged(Base::Cleared, lists, address, policy);
+            let seen = (found.score, found.verdict, found.source, found.conflict);
+            assert_eq!(seen, expected, "{lists:?}");
+        }
+        let low = judged(Base::Pivot(20.0), &[], address, &strict);
+        assert_eq!((low.score, low.source), (20.0, Source::Pivot));
     }
 
     proptest! {

@@ -2,18 +2,29 @@
 //!
 //! The way of one indicator through this crate is the order of the modules. [`request`] takes the caller's text apart,
 //! [`indicators`] says what kind of thing each item is and brings it into one normal form, [`threat_lists`] finds the entries that
-//! speak of it, [`judgement`] turns these and a base score into a score between 0 and 100 with a verdict, [`answer`] writes
-//! that down. [`scorer`] ties the steps together; [`server`] offers them over HTTP and [`endpoint_file`] tells the
-//! service that launched us where.
+//! speak of it, which are [`evidence`] from then on, [`judgement`] turns the evidence and a base score into a score between 0 and
+//! 100 with a verdict, [`answer`] writes that down. [`scorer`] ties the steps together and remembers what it scored;
+//! [`server`] offers them over HTTP, and [`admin`] what changes them.
 //!
-//! The base score is neutral here. It comes to [`judgement`] as an argument, so that a model's opinion takes its place
-//! without the rules knowing.
+//! The base score is neutral here. It comes to [`judgement`] as an argument, so that a model's opinion, or what [`pivot`] makes
+//! of an address's domains, takes its place without the rules knowing.
 
+pub mod admin;
 pub mod answer;
-pub mod endpoint_file;
+pub mod decay;
+pub mod evidence;
+pub mod explanation;
+pub mod feature_set;
+pub mod inspection;
 pub mod judgement;
+pub mod metrics;
+mod openapi;
 pub mod options;
+pub mod pivot;
 pub mod request;
+mod score_cache;
 pub mod scorer;
 pub mod server;
 pub mod table;
+
+pub use score_cache::CacheSettings;

@@ -1,34 +1,61 @@
 //! The options of a request, by the names callers have always used.
 //!
-//! An option nobody knows is refused, with the closest one known: a misspelt `useWhitlist=false` that silently does nothing is
-//! the worst that can happen to an analyst.
+//! An option nobody knows is named, with the closest one known: a misspelt `useWhitlist=false` that silently does nothing is
+//! the worst that can happen to an analyst. In strict mode it is refused, else the answer carries a warning.
 
+use indicators::Kind;
+use serde_json::Value;
 use threat_lists::ListKind;
+use utoipa::IntoParams;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
-/// What a caller may choose. `useCache`, `domain_pivot` and `summary` are understood and checked; there is no score cache,
-/// passive DNS or feature category yet for them to act on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::feature_set::FeatureSet;
+
+/// What a caller may choose. `domain_pivot`, `features` and `exclude` are understood and checked, and take effect with the
+/// first model.
+#[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Options {
-    /// `useCache`: an answer may come from the score cache.
+    /// The answer may come from the score cache.
+    #[param(rename = "useCache", required = false, default = true)]
     pub use_cache: bool,
-    /// `useWhitelist`: the whitelist rule is on.
+    /// The whitelist rule is on.
+    #[param(rename = "useWhitelist", required = false, default = true)]
     pub use_whitelist: bool,
-    /// `useBlacklist`: the blacklist rule is on.
+    /// The blacklist rule is on.
+    #[param(rename = "useBlacklist", required = false, default = true)]
     pub use_blacklist: bool,
-    /// `useRule`: any rule is on.
+    /// Any rule is on.
+    #[param(rename = "useRule", required = false, default = true)]
     pub use_rule: bool,
-    /// `domain_pivot`: how many recent domains of an IP to look at.
+    /// How many recent domains of an address to look at; 0 for none.
+    #[param(required = false, default = 5, maximum = 1000)]
     pub domain_pivot: usize,
-    /// `summary`: a sub-score for every category of features.
+    /// A sub-score for every category.
+    #[param(required = false, default = false)]
     pub summary: bool,
-    /// `explain`: what moved the score, and by how much.
+    /// What moved the score, and by how much.
+    #[param(required = false, default = false)]
     pub explain: bool,
-    /// `explain_items`: how many of these to list.
+    /// How many of these to list.
+    #[param(required = false, default = 10, maximum = 1000)]
     pub explain_items: usize,
+    /// What all indicators are, if it is not to be detected.
+    #[param(rename = "type", value_type = Option<String>, schema_with = kind_schema)]
+    pub kind: Option<Kind>,
+    /// The sources or categories of features to use, commas between them; all without it.
+    #[param(value_type = Option<String>, schema_with = features_schema, example = "geo,whois")]
+    pub features: Option<FeatureSet>,
+    /// The sources or categories of features not to use.
+    #[param(value_type = Option<String>, schema_with = features_schema, example = "censys")]
+    pub exclude: Option<FeatureSet>,
+    /// A parameter nobody knows is refused; otherwise the answer carries a warning. True by default, but at `/apply`.
+    #[param(required = false)]
+    pub strict: bool,
 }
 
 /// Every option name.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 12] = [
     "useCache",
     "useWhitelist",
     "useBlacklist",
@@ -37,6 +64,10 @@ pub const NAMES: [&str; 8] = [
     "summary",
     "explain",
     "explain_items",
+    "type",
+    "features",
+    "exclude",
+    "strict",
 ];
 
 /// The largest number an option takes.
@@ -53,8 +84,22 @@ impl Default for Options {
             summary: false,
             explain: false,
             explain_items: 10,
+            kind: None,
+            features: None,
+            exclude: None,
+            strict: true,
         }
     }
+}
+
+/// What of the options can change a score. What only adds to the answer is not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScoreOptions {
+    whitelist: bool,
+    blacklist: bool,
+    others: bool,
+    domain_pivot: usize,
+    features: FeatureSet,
 }
 
 impl Options {
@@ -72,6 +117,10 @@ impl Options {
             "summary" => self.summary = boolean(name, value)?,
             "explain" => self.explain = boolean(name, value)?,
             "explain_items" => self.explain_items = number(name, value)?,
+            "type" => self.kind = Some(kind(value)?),
+            "features" => self.features = Some(feature_set(name, value)?),
+            "exclude" => self.exclude = Some(feature_set(name, value)?),
+            "strict" => self.strict = boolean(name, value)?,
             _ => {
                 return Err(OptionError::Unknown {
                     name: name.to_owned(),
@@ -79,6 +128,28 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Sets one option from a value of JSON: booleans for what is true or false, numbers for counts, strings for the rest.
+    ///
+    /// # Errors
+    /// When there is no such option or the value is none it can take.
+    pub fn set_json(&mut self, name: &str, value: &Value) -> Result<(), OptionError> {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let expected = match name {
+            "domain_pivot" | "explain_items" if !value.is_number() => "a number",
+            "type" | "features" | "exclude" if !value.is_string() => "a string",
+            "useCache" | "useWhitelist" | "useBlacklist" | "useRule" | "summary" | "explain"
+            | "strict"
+                if !value.is_boolean() =>
+            {
+                "true or false"
+            }
+            _ => return self.set(name, &text),
+        };
+        Err(bad_value(name, &value.to_string(), expected.to_owned()))
     }
 
     /// Whether lists of this kind may speak.
@@ -89,6 +160,24 @@ impl Options {
                 ListKind::Blacklist => self.use_blacklist,
                 ListKind::Darklist | ListKind::Feed => true,
             }
+    }
+
+    /// The sources of features that are left.
+    pub fn feature_set(&self) -> FeatureSet {
+        let chosen = self.features.unwrap_or(FeatureSet::ALL);
+        self.exclude
+            .map_or(chosen, |excluded| chosen.without(excluded))
+    }
+
+    /// What of this can change a score.
+    pub fn score_options(&self) -> ScoreOptions {
+        ScoreOptions {
+            whitelist: self.allows(ListKind::Whitelist),
+            blacklist: self.allows(ListKind::Blacklist),
+            others: self.use_rule,
+            domain_pivot: self.domain_pivot,
+            features: self.feature_set(),
+        }
     }
 }
 
@@ -119,6 +208,41 @@ fn number(name: &str, value: &str) -> Result<usize, OptionError> {
             format!("a whole number from 0 to {MAX_NUMBER}"),
         )
     })
+}
+
+/// The kind of indicator that `type` names.
+pub(crate) fn kind(value: &str) -> Result<Kind, OptionError> {
+    let known = || Kind::ALL.map(Kind::name).join(", ");
+    value
+        .parse()
+        .map_err(|_| bad_value("type", value, format!("one of {}", known())))
+}
+
+fn feature_set(name: &str, value: &str) -> Result<FeatureSet, OptionError> {
+    FeatureSet::parse(value).map_err(|error| bad_value(name, value, error.to_string()))
+}
+
+pub(crate) fn kind_schema() -> Schema {
+    let kinds = ObjectBuilder::new().schema_type(Type::String);
+    kinds
+        .description(Some(
+            "What all indicators are, if it is not to be detected.",
+        ))
+        .enum_values(Some(Kind::ALL.map(Kind::name)))
+        .build()
+        .into()
+}
+
+pub(crate) fn features_schema() -> Schema {
+    let name = format!("({}|none)", FeatureSet::known().join("|"));
+    let names = ObjectBuilder::new().schema_type(Type::String);
+    names
+        .description(Some(
+            "Sources or categories of features, commas between them.",
+        ))
+        .pattern(Some(format!("^{name}(,{name})*$")))
+        .build()
+        .into()
 }
 
 fn bad_value(name: &str, value: &str, expected: String) -> OptionError {
@@ -158,12 +282,39 @@ mod tests {
     fn every_name_can_be_set_and_changes_something() {
         for name in NAMES {
             let mut options = Options::default();
-            let changed = ["0", "1"].into_iter().any(|value| {
-                options.set(name, value).expect("a good value");
-                options != Options::default()
+            let changed = ["0", "1", "url", "geo"].into_iter().any(|value| {
+                let set = options.set(name, value);
+                set.is_ok() && options != Options::default()
             });
             assert!(changed, "{name}");
             assert!(options.set(name, "perhaps").is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_adds_to_an_answer_does_not_change_a_score() {
+        let changes = |name: &str, value: &str| {
+            let mut options = Options::default();
+            options.set(name, value).expect("a good value");
+            options.score_options() != Options::default().score_options()
+        };
+        for (name, value) in [
+            ("summary", "1"),
+            ("explain", "1"),
+            ("explain_items", "3"),
+            ("useCache", "0"),
+        ] {
+            assert!(!changes(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("useWhitelist", "0"),
+            ("useBlacklist", "0"),
+            ("useRule", "0"),
+            ("domain_pivot", "0"),
+            ("features", "geo"),
+            ("exclude", "geo"),
+        ] {
+            assert!(changes(name, value), "{name}");
         }
     }
 

@@ -1,298 +1,347 @@
-//! The HTTP face. Every answer is JSON, errors included.
+//! The HTTP face. Every answer but `/metrics` is JSON, errors included; what is promised about each is in `openapi.json`, which
+//! is made from this file.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `GET /api/score?indicators=a,b` | one object, an entry for each indicator |
-//! | `POST /api/score` | the same for a JSON body, up to 10,000 indicators |
-//! | `GET /apply?indicator=x` | one flat object, made for Stellar |
+//! | `POST /api/score` | the same for a JSON body, up to 10,000 indicators, or an object on each line |
+//! | `GET /apply?indicator=x`, `POST /apply` | one flat object, made for Stellar |
 //! | `GET /api/lists` | the lists with versions and sizes |
 //! | `GET /api/lists/check?indicator=x` | the entries that speak of one indicator |
-//! | `GET /health`, `/ready`, `/version` | for probes and people |
+//! | `GET /api/model` | the model, of which there is none yet |
+//! | `GET /health`, `/ready`, `/version`, `/metrics`, `/openapi.json` | for probes, people and programs |
+//!
+//! What changes the process is not here but on the listener of [`crate::admin`].
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{RawQuery, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
-use serde::Serialize;
-use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use jiff::Timestamp;
+use model_server::{
+    ApiError, ErrorAnswer, HttpMetrics, exposition, framed, health, json_response, read_body,
+};
+use prometheus_client::registry::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::answer::{HitAnswer, ListAnswer};
-use crate::request::{self, RequestError, ScoreRequest};
+use crate::answer::{Answers, Flat};
+use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
+use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
+use crate::options::Options;
+use crate::request::{self, ApplyForm, ApplyRequest, BodyForm, RequestError, ScoreRequest};
 use crate::scorer::Scorer;
 
-/// The longest path with query string.
-const MAX_URL: usize = 8 * 1024;
+/// The functions the endpoint file names.
+pub const FUNCTIONS: [(&str, &str); 2] = [("apply", "apply"), ("score", "api/score")];
 
-/// The largest body.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+/// The media type of answers on lines.
+const LINES: &str = "application/x-ndjson";
 
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
-
-/// How long requests under way may take to finish once we are told to stop.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// Serves until `shutdown` completes, then lets what is under way finish.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
+/// What the handlers share.
+#[derive(Debug)]
+struct App {
     scorer: Arc<Scorer>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let told = CancellationToken::new();
-    let telling = told.clone().drop_guard();
-    // Answers are small and whole, so that waiting for more to send would only delay them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "small answers may be delayed");
-        }
-    });
-    let drained = axum::serve(listener, router(scorer)).with_graceful_shutdown(async move {
-        shutdown.await;
-        drop(telling);
-    });
-    let grace = async {
-        told.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        result = drained.into_future() => result,
-        () = grace => {
-            tracing::warn!("stopped with requests under way");
-            Ok(())
-        }
-    }
+    registry: Registry,
 }
 
-/// The routes, for a server of your own.
+/// The routes.
 pub fn router(scorer: Arc<Scorer>) -> Router {
-    Router::new()
-        .route("/api/score", get(score_query).post(score_body))
-        .route("/apply", get(apply))
-        .route("/api/lists", get(lists))
-        .route("/api/lists/check", get(check))
-        .route(
-            "/health",
-            get(|| async { json_response(StatusCode::OK, &json!({ "status": "ok" })) }),
-        )
-        .route("/ready", get(ready))
-        .route("/version", get(version))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(limit_url))
-        .with_state(scorer)
+    let mut registry = Registry::with_prefix("macula");
+    let metrics = Arc::new(HttpMetrics::new(&mut registry));
+    scorer.metrics().register(&mut registry);
+    let app = Arc::new(App { scorer, registry });
+    let (routes, document) = routes().split_for_parts();
+    let document = openapi::text(&document);
+    let routes = routes
+        .route("/openapi.json", get(async move || json_text(document)))
+        .with_state(app);
+    framed(
+        routes,
+        "/api/score, /apply, /api/lists, /api/lists/check, /api/model, /health, /ready, /version, /metrics or /openapi.json",
+        "POST a JSON array of indicators to /api/score instead",
+        metrics,
+    )
 }
 
+/// What is promised about the routes, as `openapi.json` has it.
+pub fn document() -> String {
+    openapi::text(&routes().into_openapi())
+}
+
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(score_query, score_body))
+        .routes(routes!(apply_query, apply_body))
+        .routes(routes!(lists))
+        .routes(routes!(check))
+        .routes(routes!(model))
+        .routes(routes!(alive))
+        .routes(routes!(ready))
+        .routes(routes!(version))
+        .routes(routes!(metrics))
+}
+
+/// Score indicators named in the query string.
+#[utoipa::path(
+    get, path = "/api/score", tag = "scores",
+    params(
+        ("indicators" = String, Query, description = "Up to 100 indicators, commas between them; a comma inside one is `%2C`.",
+            pattern = "[^,]", example = "evil.example,203.0.113.7"),
+        Options,
+    ),
+    responses(
+        (status = 200, description = "An answer for each indicator, under the caller's own text.",
+            content((ScoreAnswers = "application/json"), (String = "application/x-ndjson"))),
+        (status = 400, description = "The request makes no sense as a whole.", body = ErrorAnswer),
+        (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
+    ),
+)]
 async fn score_query(
-    State(scorer): State<Arc<Scorer>>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let request = request::score_query(&query.unwrap_or_default())?;
-    Ok(answer(&scorer, &request))
+    let request = request::score_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    scored(&app.scorer, &request, wants_lines(&headers, BodyForm::Json))
 }
 
+/// Score indicators in the body.
+#[utoipa::path(
+    post, path = "/api/score", tag = "scores", params(Options),
+    request_body(
+        description = "Up to 10,000 indicators in 4 MiB: an array, an object with options, or one on each line.",
+        content((ScoreBody = "application/json"), (String = "application/x-ndjson")),
+    ),
+    responses(
+        (status = 200, description = "An answer for each indicator: under the caller's own text, or on a line each.",
+            content((ScoreAnswers = "application/json"), (String = "application/x-ndjson"))),
+        (status = 400, description = "The request makes no sense as a whole.", body = ErrorAnswer),
+        (status = 408, description = "The body did not arrive in time.", body = ErrorAnswer),
+        (status = 413, description = "The body has more than 4 MiB.", body = ErrorAnswer),
+        (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
+    ),
+)]
 async fn score_body(
-    State(scorer): State<Arc<Scorer>>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = match timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(body)) => body,
-        // Too long is the one mistake a caller makes. One who hangs up in the middle reads no answer anyway.
-        Ok(Err(_)) => return Err(ApiError::body_too_large()),
-        Err(_) => return Err(ApiError::body_too_slow()),
+    let body = read_body(body).await?;
+    let form = if is_lines(content_type(&headers)) {
+        BodyForm::Lines
+    } else {
+        BodyForm::Json
     };
+    let lines = wants_lines(&headers, form);
     // Ten thousand items are milliseconds of work, in which this thread would serve nobody else.
     let work = tokio::task::spawn_blocking(move || {
-        let request = request::score_body(&query.unwrap_or_default(), &body)?;
-        Ok(answer(&scorer, &request))
+        let query = query.unwrap_or_default();
+        let request = request::score_body(&query, &body, form).map_err(bad_request)?;
+        scored(&app.scorer, &request, lines)
     });
     work.await.map_err(ApiError::internal)?
 }
 
-async fn apply(
-    State(scorer): State<Arc<Scorer>>,
+/// Score one indicator, with a flat answer.
+#[utoipa::path(
+    get, path = "/apply", tag = "scores", params(ApplyArguments, Options),
+    responses(
+        (status = 200, description = "What there is to say about the indicator, also when it is none.", body = Flat<'static>),
+        (status = 400, description = "No indicator, more than one, or a bad option.", body = ErrorAnswer),
+        (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
+    ),
+)]
+async fn apply_query(
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let (item, options) = request::apply_query(&query.unwrap_or_default())?;
-    Ok(json_response(
-        StatusCode::OK,
-        &scorer.answer_flat(&item, &options),
-    ))
+    let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    Ok(applied(&app.scorer, &request))
 }
 
-async fn lists(State(scorer): State<Arc<Scorer>>) -> Response {
-    let lists: Vec<_> = scorer.lists().iter().map(ListAnswer::from).collect();
-    json_response(StatusCode::OK, &json!({ "lists": lists }))
+/// Score one indicator that stands in the body, with a flat answer.
+#[utoipa::path(
+    post, path = "/apply", tag = "scores", params(Options),
+    request_body(content((ApplyBody = "application/json"), (ApplyBody = "application/x-www-form-urlencoded"))),
+    responses(
+        (status = 200, description = "What there is to say about the indicator, also when it is none.", body = Flat<'static>),
+        (status = 400, description = "No indicator, more than one, or a bad option.", body = ErrorAnswer),
+        (status = 408, description = "The body did not arrive in time.", body = ErrorAnswer),
+        (status = 413, description = "The body has more than 4 MiB.", body = ErrorAnswer),
+        (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
+    ),
+)]
+async fn apply_body(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_body(body).await?;
+    let looks_like_json = body.trim_ascii_start().starts_with(b"{");
+    let form = if content_type(&headers).contains("json") || looks_like_json {
+        ApplyForm::Json
+    } else {
+        ApplyForm::Form
+    };
+    let request = request::apply_body(&query.unwrap_or_default(), &body, form);
+    Ok(applied(&app.scorer, &request.map_err(bad_request)?))
 }
 
+/// The lists by which is scored.
+#[utoipa::path(
+    get, path = "/api/lists", tag = "inspection",
+    responses((status = 200, description = "Kind, name, version, size and bad lines of every list.", body = Lists)),
+)]
+async fn lists(State(app): State<Arc<App>>) -> Response {
+    let snapshot = app.scorer.snapshot();
+    json_response(StatusCode::OK, &Lists::of(&snapshot, Timestamp::now()))
+}
+
+/// The entries that speak of one indicator, whatever the rules make of them.
+#[utoipa::path(
+    get, path = "/api/lists/check", tag = "inspection", params(ApplyArguments),
+    responses(
+        (status = 200, description = "The entries, or why the indicator is none.", body = Check),
+        (status = 400, description = "No indicator, or more than one.", body = ErrorAnswer),
+        (status = 414, description = "The URL has more than 8 KiB.", body = ErrorAnswer),
+    ),
+)]
 async fn check(
-    State(scorer): State<Arc<Scorer>>,
+    State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let (item, _) = request::apply_query(&query.unwrap_or_default())?;
-    let indicator = item.indicator.map_err(|error| ApiError {
-        status: StatusCode::BAD_REQUEST,
-        code: error.code(),
-        message: error.to_string(),
-        hint: None,
-    })?;
-    let hits = scorer.lists().find(&indicator, |_| true);
-    let hits: Vec<_> = hits.iter().map(HitAnswer::from).collect();
-    let answer = json!({
-        "indicator": item.key,
-        "type": indicator.kind(),
-        "normalized": indicator.to_string(),
-        "hits": hits,
-    });
+    let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    let snapshot = app.scorer.snapshot();
+    let answer = Check::of(request.item, &snapshot.lists);
     Ok(json_response(StatusCode::OK, &answer))
 }
 
-/// We only listen once the lists are loaded, so whoever can ask is told yes.
-async fn ready(State(scorer): State<Arc<Scorer>>) -> Response {
-    let lists = scorer.lists();
-    let answer =
-        json!({ "ready": true, "lists": lists.iter().count(), "entries": lists.entries() });
-    json_response(StatusCode::OK, &answer)
+/// The model by which is scored.
+#[utoipa::path(
+    get, path = "/api/model", tag = "inspection",
+    responses((status = 200, description = "Null where there is none.", body = ModelAnswer)),
+)]
+async fn model() -> Response {
+    json_response(StatusCode::OK, &ModelAnswer::none())
 }
 
-async fn version() -> Response {
-    let answer = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "model": null });
-    json_response(StatusCode::OK, &answer)
+/// Whether the process lives.
+#[utoipa::path(
+    get, path = "/health", tag = "probes",
+    responses((status = 200, description = "It does.", body = Object)),
+)]
+async fn alive() -> Response {
+    health().await
 }
 
-async fn not_found(request: Request) -> ApiError {
-    ApiError {
-        status: StatusCode::NOT_FOUND,
-        code: "not_found",
-        message: format!("there is nothing at `{}`", request.uri().path()),
-        hint: Some(
-            "try /api/score, /apply, /api/lists, /api/lists/check, /health, /ready or /version"
-                .to_owned(),
-        ),
-    }
-}
-
-async fn method_not_allowed(request: Request) -> ApiError {
-    ApiError {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        code: "method_not_allowed",
-        message: format!(
-            "`{}` does not answer to {}",
-            request.uri().path(),
-            request.method()
-        ),
-        hint: None,
-    }
-}
-
-async fn limit_url(request: Request, next: Next) -> Response {
-    let length = request
-        .uri()
-        .path_and_query()
-        .map_or(0, |part| part.as_str().len());
-    if length <= MAX_URL {
-        return next.run(request).await;
-    }
-    let error = ApiError {
-        status: StatusCode::URI_TOO_LONG,
-        code: "url_too_long",
-        message: format!("the URL has {length} bytes; at most {MAX_URL} are accepted"),
-        hint: Some("POST a JSON array of indicators to /api/score instead".to_owned()),
+/// Whether it can score. It only listens once the lists are loaded, so whoever can ask is told yes.
+#[utoipa::path(
+    get, path = "/ready", tag = "probes",
+    responses((status = 200, description = "It can.", body = Ready)),
+)]
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let snapshot = app.scorer.snapshot();
+    let answer = Ready {
+        ready: true,
+        loaded: Loaded::of(&snapshot, Timestamp::now()),
     };
-    error.into_response()
+    json_response(StatusCode::OK, &answer)
 }
 
-fn answer(scorer: &Scorer, request: &ScoreRequest) -> Response {
-    json_response(StatusCode::OK, &scorer.answer(request))
+/// Which program this is.
+#[utoipa::path(
+    get, path = "/version", tag = "probes",
+    responses((status = 200, description = "Its name and version.", body = Version)),
+)]
+async fn version() -> Response {
+    json_response(StatusCode::OK, &Version::this())
 }
 
-fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(error) => ApiError::internal(error).into_response(),
-    }
+/// Counters, latencies and the age of the lists, for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "probes",
+    responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text")),
+)]
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.scorer.metrics().look(&app.scorer);
+    exposition(&app.registry)
 }
 
-/// An error as callers see it: `{"error": {"code", "message", "hint"?}}`.
-#[derive(Debug)]
-struct ApiError {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    hint: Option<String>,
+fn scored(scorer: &Scorer, request: &ScoreRequest, lines: bool) -> Result<Response, ApiError> {
+    let answers: Answers<'_> = scorer.answer(request);
+    let response = if lines {
+        let body = answers.lines().map_err(ApiError::internal)?;
+        ([(header::CONTENT_TYPE, LINES)], body).into_response()
+    } else {
+        json_response(StatusCode::OK, &answers)
+    };
+    Ok(warned(response, &request.warnings))
 }
 
-impl ApiError {
-    fn body_too_large() -> ApiError {
-        ApiError {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            code: "body_too_large",
-            message: format!("the body is incomplete or has more than {MAX_BODY} bytes"),
-            hint: Some("send several requests".to_owned()),
+fn applied(scorer: &Scorer, request: &ApplyRequest) -> Response {
+    let response = json_response(StatusCode::OK, &scorer.answer_flat(request));
+    warned(response, &request.warnings)
+}
+
+/// Puts warnings into the header, too: a flat answer has no other place for them.
+fn warned(mut response: Response, warnings: &[String]) -> Response {
+    for warning in warnings {
+        // A header holds visible ASCII; the rest of what a caller wrote is not repeated to the letter.
+        let visible = |c: char| match c {
+            '"' | '\\' => '\'',
+            c if c == ' ' || c.is_ascii_graphic() => c,
+            _ => '?',
+        };
+        let text: String = warning.chars().map(visible).collect();
+        if let Ok(value) = HeaderValue::from_str(&format!("299 macula \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
         }
     }
-
-    fn body_too_slow() -> ApiError {
-        ApiError {
-            status: StatusCode::REQUEST_TIMEOUT,
-            code: "body_too_slow",
-            message: format!(
-                "the body did not arrive within {} seconds",
-                BODY_TIME.as_secs()
-            ),
-            hint: None,
-        }
-    }
-
-    fn internal(error: impl std::error::Error) -> ApiError {
-        tracing::error!(%error, "request failed");
-        ApiError {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "internal",
-            message: "the request failed for a reason that is not its own; the log says more"
-                .to_owned(),
-            hint: None,
-        }
-    }
+    response
 }
 
-impl From<RequestError> for ApiError {
-    fn from(error: RequestError) -> Self {
-        ApiError {
-            status: StatusCode::BAD_REQUEST,
-            code: error.code(),
-            message: error.to_string(),
-            hint: error.hint().map(str::to_owned),
-        }
-    }
+fn content_type(headers: &HeaderMap) -> &str {
+    text_of(headers, header::CONTENT_TYPE)
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut error = json!({ "code": self.code, "message": self.message });
-        if let Some(hint) = self.hint {
-            error["hint"] = hint.into();
-        }
-        let body = json!({ "error": error }).to_string();
-        (
-            self.status,
-            [(header::CONTENT_TYPE, "application/json")],
-            body,
-        )
-            .into_response()
+fn text_of(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    let value = headers.get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+fn is_lines(kind: &str) -> bool {
+    let kind = kind.to_ascii_lowercase();
+    ["ndjson", "jsonl", "json-lines"]
+        .iter()
+        .any(|name| kind.contains(name))
+}
+
+/// Answers come in the form of the body, unless the caller asks for the other one.
+fn wants_lines(headers: &HeaderMap, form: BodyForm) -> bool {
+    let accept = text_of(headers, header::ACCEPT);
+    if is_lines(accept) {
+        return true;
+    }
+    form == BodyForm::Lines && !accept.contains("application/json")
+}
+
+fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+fn bad_request(error: RequestError) -> ApiError {
+    let answer = ApiError::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
+    match error.hint() {
+        Some(hint) => answer.with_hint(hint),
+        None => answer,
     }
 }

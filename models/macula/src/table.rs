@@ -1,53 +1,13 @@
 //! Answers as a table, for people at a terminal.
 
-use crate::request::ScoreRequest;
-use crate::scorer::Scorer;
+use crate::answer::{Answers, Scored};
+use crate::evidence::Evidence;
 
 /// A line for each item: score, verdict, type, the indicator, and why.
-pub fn render(scorer: &Scorer, request: &ScoreRequest) -> String {
-    let mut rows = vec![["SCORE", "VERDICT", "TYPE", "INDICATOR", "WHY"].map(str::to_owned)];
-    for item in &request.items {
-        let key: String = item.key.chars().filter(|c| !c.is_control()).collect();
-        let row = match &item.indicator {
-            Err(error) => [
-                "-".into(),
-                "error".into(),
-                "-".into(),
-                key,
-                error.to_string(),
-            ],
-            Ok(indicator) => {
-                let judgement = scorer.judge(indicator, &request.options);
-                let hits = judgement.hits.iter().map(|counted| {
-                    let overruled = if counted.points.is_none() {
-                        " (overruled)"
-                    } else {
-                        ""
-                    };
-                    format!(
-                        "{}: {}{overruled}",
-                        counted.hit.list.title(),
-                        counted.hit.entry.text
-                    )
-                });
-                let hits: Vec<_> = hits.collect();
-                let why = if hits.is_empty() {
-                    "on no list".to_owned()
-                } else {
-                    hits.join("; ")
-                };
-                let verdict = format!("{:?}", judgement.verdict).to_lowercase();
-                [
-                    judgement.score.to_string(),
-                    verdict,
-                    indicator.kind().to_owned(),
-                    key,
-                    why,
-                ]
-            }
-        };
-        rows.push(row);
-    }
+pub fn render(answers: &Answers<'_>) -> String {
+    let head = ["SCORE", "VERDICT", "TYPE", "INDICATOR", "WHY"].map(str::to_owned);
+    let mut rows = vec![head];
+    rows.extend(answers.scored.iter().map(row));
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -63,4 +23,43 @@ pub fn render(scorer: &Scorer, request: &ScoreRequest) -> String {
         columns.collect::<String>() + &row[4] + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+fn row(scored: &Scored<'_>) -> [String; 5] {
+    let key = scored.key.chars().filter(|c| !c.is_control()).collect();
+    match &scored.outcome {
+        Err(error) => [
+            "-".into(),
+            "error".into(),
+            "-".into(),
+            key,
+            error.to_string(),
+        ],
+        Ok((indicator, judgement, _)) => {
+            let why: Vec<_> = judgement.evidence.iter().map(reason).collect();
+            let why = if why.is_empty() {
+                "on no list".to_owned()
+            } else {
+                why.join("; ")
+            };
+            [
+                judgement.score.to_string(),
+                judgement.verdict.name().to_owned(),
+                indicator.kind().to_owned(),
+                key,
+                why,
+            ]
+        }
+    }
+}
+
+fn reason(item: &Evidence) -> String {
+    let note = if item.points.is_some() {
+        ""
+    } else if item.decay == Some(0.0) {
+        " (too old)"
+    } else {
+        " (overruled)"
+    };
+    format!("{}: {}{note}", item.title(), item.entry)
 }

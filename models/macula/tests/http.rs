@@ -1,123 +1,10 @@
 //! The HTTP API, asked over a real socket.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+#[path = "running/server.rs"]
+mod running;
 
-use macula::judgement::Policy;
-use macula::scorer::Scorer;
-use macula::server;
+use running::{Server, today};
 use serde_json::{Value, json};
-use threat_lists::{List, ListKind, Lists};
-use tokio::sync::oneshot;
-
-/// A server of its own port and thread; it stops when the test is over.
-struct Server {
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let lists = [
-            (
-                ListKind::Whitelist,
-                "white",
-                "#! version: w1\ngood.test\n192.0.2.0/24",
-            ),
-            (
-                ListKind::Blacklist,
-                "black",
-                "evil.test\nhttp://good.test/a,b\n\"http://good.test/a,b\"\n?",
-            ),
-            (ListKind::Darklist, "dark", "lurker.test"),
-            (
-                ListKind::Feed,
-                "phish",
-                "lurker.test,0.5,2026-10-01,2026-11-19",
-            ),
-        ];
-        let lists = lists.map(|(kind, name, text)| List::parse(kind, name, text.as_bytes()));
-        let scorer = Arc::new(Scorer::new(Lists::new(lists.into()), Policy::default()));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("tokio wants it so");
-        let address = listener.local_addr().expect("it is bound");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let shutdown = async { drop(stopped.await) };
-                server::serve(listener, scorer, shutdown)
-                    .await
-                    .expect("must serve");
-            });
-        });
-        Server {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
-    }
-
-    /// Sends one request, and gives back status and body, which must be JSON whatever the status is.
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
-        let mut stream = TcpStream::connect(self.address).expect("must accept");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: macula\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream
-            .write_all(head.as_bytes())
-            .expect("must take the head");
-        // A server that refuses a large body may hang up before it has read it all.
-        let _ = stream.write_all(body);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).expect("text");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .expect("a status");
-        assert!(
-            head.to_lowercase()
-                .contains("content-type: application/json"),
-            "{path}: {head}"
-        );
-        (
-            status,
-            serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")),
-        )
-    }
-
-    fn get(&self, path: &str) -> Value {
-        let (status, body) = self.ask("GET", path, b"");
-        assert_eq!(status, 200, "{path}: {body}");
-        body
-    }
-
-    fn refused(&self, method: &str, path: &str, body: &[u8], expected: (u16, &str)) -> Value {
-        let (status, body) = self.ask(method, path, body);
-        let code = body["error"]["code"].as_str().unwrap_or_default();
-        assert_eq!((status, code), expected, "{method} {path}: {body}");
-        body
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server must stop cleanly");
-        }
-    }
-}
 
 #[test]
 fn a_batch_is_answered_under_the_callers_own_spelling_and_order() {
@@ -187,6 +74,11 @@ fn rules_can_be_switched_off_and_explained() {
     );
     let same = score("&useCache=false&summary=true&domain_pivot=0");
     assert_eq!(same["evil.test"]["rescaled"], 100.0);
+    let lists = json!({ "score": 100.0, "share": 100.0, "missing": false });
+    assert_eq!(
+        same["evil.test"]["meta"]["summary"],
+        json!({ "lists": lists })
+    );
 
     let raised = server.get("/api/score?indicators=lurker.test&explain=true");
     let raised = &raised["lurker.test"];
@@ -199,17 +91,22 @@ fn rules_can_be_switched_off_and_explained() {
         .filter_map(|item| item["contribution"].as_f64())
         .sum();
     assert!((explanation["base"].as_f64().expect("a number") + points - 81.85).abs() < 0.01);
-    assert_eq!(
-        raised["meta"]["rules"]["hits"][0]["last_seen"],
-        "2026-11-19"
-    );
-    let one = server.get("/api/score?indicators=lurker.test&explain=true&explain_items=1");
-    assert_eq!(
-        one["lurker.test"]["meta"]["explanation"]["items"]
-            .as_array()
-            .map(Vec::len),
-        Some(1)
-    );
+    let shares: f64 = items.iter().filter_map(|item| item["share"].as_f64()).sum();
+    assert!((shares - 100.0).abs() < 0.02, "{explanation}");
+    assert_eq!(raised["meta"]["rules"]["hits"][0]["last_seen"], today());
+    // What is left out is told together, so that the numbers add up however few are listed.
+    for count in [0, 1] {
+        let path = format!("/api/score?indicators=lurker.test&explain=1&explain_items={count}");
+        let answer = server.get(&path);
+        let explanation = &answer["lurker.test"]["meta"]["explanation"];
+        let items = explanation["items"].as_array().expect("a list");
+        assert_eq!(items.len(), count);
+        assert_eq!(explanation["rest"]["count"], 2 - count);
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let sum: f64 = items.iter().map(|item| number(&item["contribution"])).sum();
+        let sum = number(&explanation["base"]) + sum + number(&explanation["rest"]["contribution"]);
+        assert!((sum - 81.85).abs() < 0.01, "{explanation}");
+    }
 }
 
 #[test]
@@ -282,9 +179,143 @@ fn the_lists_can_be_looked_at() {
         .map(|hit| &hit["kind"])
         .collect();
     assert_eq!(kinds, ["darklist", "feed"]);
+    let none = server.get("/api/lists/check?indicator=nonsense");
+    assert_eq!(
+        (&none["success"], &none["error"]["code"]),
+        (&json!(false), &json!("not_recognised"))
+    );
     assert_eq!(server.get("/ready")["ready"], true);
     assert_eq!(server.get("/health")["status"], "ok");
     assert_eq!(server.get("/version")["name"], "macula");
+    assert_eq!(server.get("/api/model")["model"], Value::Null);
+    assert_eq!(server.get("/openapi.json")["openapi"], "3.1.0");
+}
+
+#[test]
+fn lines_are_answered_with_lines_and_either_form_can_be_asked_for() {
+    let server = Server::start();
+    let body =
+        b"\"evil.test\"\n{\"indicator\":\"good.test\",\"type\":\"url\"}\nbroken\n\"evil.test\"\n";
+    let lines = [("Content-Type", "application/x-ndjson")];
+    let reply = server.send("POST", "/api/score", &lines, body);
+    let answers = reply.lines();
+    let seen: Vec<_> = answers
+        .iter()
+        .map(|answer| {
+            (
+                &answer["indicator"],
+                &answer["rescaled"],
+                &answer["meta"]["type"],
+            )
+        })
+        .collect();
+    let (evil, good, broken) = (json!("evil.test"), json!("good.test"), json!("broken"));
+    let (hundred, zero, null) = (json!(100.0), json!(0.0), Value::Null);
+    let (domain, url) = (json!("domain"), json!("url"));
+    let expected = [
+        (&evil, &hundred, &domain),
+        (&good, &zero, &url),
+        (&broken, &null, &null),
+        (&evil, &hundred, &domain),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(answers[2]["meta"]["error"]["code"], "invalid_json");
+    assert_eq!(answers[3]["meta"]["cached"], true);
+    let headers = [lines[0], ("Accept", "application/json")];
+    let one = server.send("POST", "/api/score", &headers, body).json();
+    assert_eq!(one.as_object().map(serde_json::Map::len), Some(3));
+    let headers = [("Accept", "application/x-ndjson")];
+    let reply = server.send("POST", "/api/score", &headers, br#"["evil.test"]"#);
+    assert_eq!(reply.lines()[0]["indicator"], "evil.test");
+    let reply = server.send("GET", "/api/score?indicators=evil.test", &headers, b"");
+    assert_eq!(reply.lines().len(), 1);
+}
+
+#[test]
+fn apply_takes_a_form_or_an_object_as_well() {
+    let server = Server::start();
+    for (kind, body) in [
+        (
+            "application/x-www-form-urlencoded",
+            "host=evil.test&bytes=17",
+        ),
+        ("application/json", r#"{"host":"evil.test","bytes":17}"#),
+        ("text/plain", r#"{"domain":"evil.test"}"#),
+    ] {
+        let headers = [("Content-Type", kind)];
+        let answer = server
+            .send("POST", "/apply", &headers, body.as_bytes())
+            .json();
+        assert_eq!(answer["is_malicious"], "malicious", "{kind}");
+        assert_eq!(answer["top_feature"], "blacklist black");
+    }
+    server.refused("POST", "/apply", b"{", (400, "invalid_json"));
+    server.refused("POST", "/apply", b"", (400, "missing_parameter"));
+}
+
+#[test]
+fn a_parameter_nobody_knows_is_refused_or_warned_about() {
+    let server = Server::start();
+    let path = "/api/score?indicators=evil.test,nonsense&useChache=0&strict=false";
+    let reply = server.send("GET", path, &[], b"");
+    assert!(reply.head.contains("warning: 299 macula"), "{}", reply.head);
+    assert!(reply.head.contains("usecache"), "{}", reply.head);
+    for (_, answer) in reply.json().as_object().expect("an object") {
+        let warning = answer["meta"]["warnings"][0].as_str().expect("a warning");
+        assert!(warning.contains("`useCache`"), "{warning}");
+    }
+    let reply = server.send("GET", "/apply?host=evil.test&%0d%0aX=%22", &[], b"");
+    assert_eq!(
+        (reply.status, reply.json()["score"].as_f64()),
+        (200, Some(100.0))
+    );
+    assert!(reply.head.contains("warning: 299 macula"), "{}", reply.head);
+    assert!(!reply.head.contains("\r\nx="), "{}", reply.head);
+    let path = "/api/score?indicators=a.test&features=geo,whois&exclude=geo";
+    let answer = server.get(path);
+    assert_eq!(answer["a.test"]["meta"]["features"], json!(["whoisxml"]));
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let server = Server::start();
+    server.get("/api/score?indicators=evil.test,lurker.test,nonsense");
+    server.get("/api/score?indicators=evil.test");
+    server.get("/api/score?indicators=evil.test&useCache=false");
+    server.get("/api/score?indicators=http://good.test/a%2Cb");
+    server.ask("GET", "/nowhere/at/all", b"");
+    for (name, label, expected) in [
+        ("macula_scores_total", "outcome=\"blacklist\"", 4.0),
+        ("macula_scores_total", "type=\"domain\"", 4.0),
+        ("macula_scores_total", "outcome=\"error\"", 1.0),
+        ("macula_score_cache_total", "hit", 1.0),
+        ("macula_score_cache_total", "miss", 3.0),
+        ("macula_score_cache_total", "skipped", 1.0),
+        ("macula_score_cache_entries", "", 3.0),
+        ("macula_conflicts_total", "", 1.0),
+        ("macula_list_entries", "list=\"white\"", 2.0),
+        ("macula_list_lines_set_aside", "list=\"black\"", 2.0),
+        ("macula_http_requests_total", "route=\"/api/score\"", 4.0),
+        ("macula_http_requests_total", "status=\"404\"", 1.0),
+        ("macula_http_request_seconds_count", "/api/score", 4.0),
+    ] {
+        let found = server.metric(name, label);
+        assert!((found - expected).abs() < 0.1, "{name} {label}: {found}");
+    }
+    assert!(server.metric("macula_lists_age_seconds", "") < 60.0);
+}
+
+#[test]
+fn what_changes_the_process_is_not_on_the_public_listener() {
+    let server = Server::start();
+    for (method, path) in [
+        ("POST", "/admin/reload"),
+        ("DELETE", "/admin/cache"),
+        ("GET", "/admin/status"),
+        ("GET", "/admin"),
+    ] {
+        server.refused(method, path, b"", (404, "not_found"));
+    }
 }
 
 #[test]
@@ -315,12 +346,6 @@ fn requests_that_make_no_sense_are_refused_in_json() {
     );
     let long = format!("/apply?host={}", "a".repeat(9000));
     server.refused("GET", &long, b"", (414, "url_too_long"));
-    server.refused(
-        "GET",
-        "/api/lists/check?indicator=nonsense",
-        b"",
-        (400, "not_recognised"),
-    );
     // And after all that it still serves.
     assert_eq!(
         server.get("/apply?host=evil.test")["is_malicious"],

@@ -1,7 +1,7 @@
 //! What is taken for which kind of indicator, in which normal form, and that nothing makes the parser panic.
 
 use indicators::Indicator;
-use macula::request;
+use macula::request::{self, ApplyForm, BodyForm};
 use proptest::prelude::*;
 use threat_lists::{List, ListKind};
 
@@ -158,7 +158,12 @@ proptest! {
         let parsed = text.parse::<Indicator>();
         let _ = request::score_query(&text);
         let _ = request::apply_query(&text);
-        let _ = request::score_body("", text.as_bytes());
+        for form in [BodyForm::Json, BodyForm::Lines] {
+            let _ = request::score_body("", text.as_bytes(), form);
+        }
+        for form in [ApplyForm::Json, ApplyForm::Form] {
+            let _ = request::apply_body("", text.as_bytes(), form);
+        }
         for kind in [ListKind::Whitelist, ListKind::Blacklist, ListKind::Darklist, ListKind::Feed] {
             let list = List::parse(kind, "any", text.as_bytes());
             if let Ok(indicator) = &parsed {
@@ -170,7 +175,9 @@ proptest! {
     #[test]
     fn bytes_that_are_no_text_do_not_make_lists_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = List::parse(ListKind::Feed, "any", &bytes);
-        let _ = request::score_body("", &bytes);
+        for form in [BodyForm::Json, BodyForm::Lines] {
+            let _ = request::score_body("", &bytes, form);
+        }
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The program as it is deployed: the real process, with the lists it comes with.
 
+#[path = "running/process.rs"]
+mod running;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use rustix::process::{Pid, Signal, kill_process};
+use running::{LISTS, Running, endpoint};
 use serde_json::Value;
-
-const LISTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lists");
 
 fn macula(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_macula");
@@ -17,61 +18,6 @@ fn macula(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("must run")
-}
-
-/// A process that is killed if the test fails before it has stopped it.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a server in `folder` and returns when it says that it serves.
-fn start(folder: &Path) -> Running {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_macula"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--endpoint-file",
-            "endpoint.dat",
-            "--lists",
-            LISTS,
-        ])
-        .current_dir(folder)
-        .env_remove("RUST_LOG")
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("must start");
-    let log = BufReader::new(child.stderr.take().expect("it is piped"));
-    let running = Running(child);
-    let mut lines = log.lines().map_while(Result::ok);
-    assert!(
-        lines.any(|line| line.contains("serving")),
-        "ended before it served"
-    );
-    // The log has to be read on, or the server would meet a closed pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    running
-}
-
-fn stop(server: Running) {
-    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
-    wait_for(server);
-}
-
-/// Waits for a server that was told to stop.
-fn wait_for(mut server: Running) {
-    let status = server.0.wait().expect("it is ours");
-    assert!(status.success(), "{status}");
-}
-
-fn endpoint(folder: &Path) -> Value {
-    let content = fs::read(folder.join("endpoint.dat")).expect("must be there once it serves");
-    serde_json::from_slice(&content).expect("must be JSON")
 }
 
 fn connect(url: &str) -> TcpStream {
@@ -88,7 +34,7 @@ fn read(mut stream: TcpStream) -> String {
 fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("endpoint.dat"), "left over").expect("must be written");
-    let server = start(folder.path());
+    let server = Running::start(folder.path(), &[]);
     let endpoint = endpoint(folder.path());
     assert_eq!(endpoint["functions"]["apply"], "apply");
     let mut stream = connect(endpoint["url"].as_str().expect("a URL"));
@@ -98,7 +44,7 @@ fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
         )
         .expect("must be taken");
     assert!(read(stream).contains(r#""is_malicious":"malicious""#));
-    stop(server);
+    server.stop();
     let left: Vec<_> = fs::read_dir(folder.path()).expect("readable").collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -106,7 +52,7 @@ fn a_server_says_where_it_is_answers_there_and_leaves_nothing_behind() {
 #[test]
 fn a_request_under_way_is_answered_before_the_server_stops() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = start(folder.path());
+    let server = Running::start(folder.path(), &[]);
     let endpoint = endpoint(folder.path());
     let mut stream = connect(endpoint["url"].as_str().expect("a URL"));
     // The server asks for the body by `100 Continue`, so that we know it has begun with this request.
@@ -117,12 +63,12 @@ fn a_request_under_way_is_answered_before_the_server_stops() {
     stream
         .read_exact(&mut go_on)
         .expect("must be told to go on");
-    kill_process(Pid::from_child(&server.0), Signal::TERM).expect("it runs");
+    server.tell_to_stop();
     stream
         .write_all(br#"["evil.example"]"#)
         .expect("must be taken");
     assert!(read(stream).contains(r#""rescaled":100.0"#));
-    wait_for(server);
+    server.wait();
 }
 
 #[test]
@@ -173,4 +119,72 @@ fn what_cannot_work_is_said_with_the_thing_it_failed_on() {
     assert!(told.contains("/nowhere/at/all"), "{told}");
     let failed = macula(&["serve", "--listen", "host.invalid:0", "--lists", LISTS]);
     assert_eq!(failed.status.code(), Some(2));
+}
+
+#[test]
+fn the_openapi_document_is_the_one_that_is_checked_in() {
+    let made = macula(&["openapi"]);
+    assert!(made.status.success());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let kept = fs::read_to_string(path).expect("it is checked in");
+    assert!(
+        String::from_utf8(made.stdout).expect("text") == kept,
+        "models/macula/openapi.json is not up to date; make it anew by: cargo run -p macula -- openapi > models/macula/openapi.json"
+    );
+    let document: Value = serde_json::from_str(&kept).expect("JSON");
+    let parameters = document["paths"]["/api/score"]["get"]["parameters"].as_array();
+    let mut promised: Vec<_> = parameters
+        .expect("a list")
+        .iter()
+        .filter_map(|parameter| parameter["name"].as_str())
+        .collect();
+    let body = &document["components"]["schemas"]["BodyOptions"]["properties"];
+    let mut in_body: Vec<_> = body
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mut known = macula::options::NAMES.to_vec();
+    known.sort_unstable();
+    in_body.sort_unstable();
+    assert_eq!(in_body, known);
+    known.push("indicators");
+    known.sort_unstable();
+    promised.sort_unstable();
+    assert_eq!(promised, known);
+}
+
+#[test]
+fn the_admin_routes_have_a_listener_of_their_own_and_only_if_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let token = folder.path().join("token");
+    fs::write(&token, " \n").expect("must be written");
+    let path = token.to_str().expect("text");
+    let admin = "127.0.0.1:0";
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--lists", LISTS];
+    let failed = macula(&[&serve[..], &["--admin", admin, "--admin-token-file", path]].concat());
+    assert_eq!(
+        failed.status.code(),
+        Some(2),
+        "an empty token opens nothing"
+    );
+    let failed = macula(&[&serve[..], &["--admin-token-file", path]].concat());
+    assert_eq!(
+        failed.status.code(),
+        Some(2),
+        "a token alone guards nothing"
+    );
+    fs::write(&token, "sesame\n").expect("must be written");
+    let server = Running::start(
+        folder.path(),
+        &["--admin", admin, "--admin-token-file", path],
+    );
+    let (_, url) = server.line.split_once("admin=\"").expect("it says where");
+    let mut stream = connect(url.split('"').next().unwrap_or_default());
+    stream
+        .write_all(b"GET /admin/status HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer sesame\r\nConnection: close\r\n\r\n")
+        .expect("must be taken");
+    assert!(read(stream).starts_with("HTTP/1.1 200"));
+    server.stop();
 }

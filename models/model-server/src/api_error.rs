@@ -3,7 +3,27 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
+
+/// A request that could not be answered.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    /// What is wrong with it.
+    pub error: ErrorBody,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// For programs; it stays the same between versions.
+    #[schema(value_type = String)]
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// What would help, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
 
 /// An error as callers see it.
 #[derive(Clone, Debug)]
@@ -44,17 +64,14 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut error = json!({ "code": self.code, "message": self.message });
-        if let Some(hint) = self.hint {
-            error["hint"] = hint.into();
-        }
-        let body = json!({ "error": error }).to_string();
-        (
-            self.status,
-            [(header::CONTENT_TYPE, "application/json")],
-            body,
-        )
-            .into_response()
+        let answer = ErrorAnswer {
+            error: ErrorBody {
+                code: self.code,
+                message: self.message,
+                hint: self.hint,
+            },
+        };
+        json_response(self.status, &answer)
     }
 }
 

@@ -8,6 +8,7 @@ mod defang;
 mod domain;
 mod email;
 mod hash;
+mod kind;
 mod web_url;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use ipnet::{IpNet, Ipv4Net};
 pub use domain::DomainName;
 pub use email::EmailAddress;
 pub use hash::{FileHash, HashKind};
+pub use kind::{Kind, UnknownKind};
 pub use web_url::WebUrl;
 
 /// The longest text taken for an indicator, in bytes. Browsers and list makers keep URLs under it.
@@ -89,18 +91,23 @@ impl FromStr for Indicator {
     /// # Errors
     /// Says which rule the text breaks; [`IndicatorError::code`] is stable and made for programs.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(IndicatorError::Empty);
-        }
-        if text.len() > MAX_BYTES {
-            return Err(IndicatorError::TooLong { bytes: text.len() });
-        }
-        if text.chars().any(char::is_control) {
-            return Err(IndicatorError::ControlCharacter);
-        }
-        detect(&defang::refang(text))
+        detect(&prepared(text)?)
     }
+}
+
+/// The text within its bounds and without its disguise.
+fn prepared(text: &str) -> Result<String, IndicatorError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(IndicatorError::Empty);
+    }
+    if text.len() > MAX_BYTES {
+        return Err(IndicatorError::TooLong { bytes: text.len() });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IndicatorError::ControlCharacter);
+    }
+    Ok(defang::refang(text))
 }
 
 /// Tries the kinds from the most to the least recognisable.
@@ -222,6 +229,14 @@ pub enum IndicatorError {
     /// A number, an object, … in a JSON array of indicators.
     #[error("an indicator must be a JSON string")]
     NotAString,
+    /// Something, but not what the caller said it is.
+    #[error("expected an indicator of type {wanted}, but this is of type {found}")]
+    OtherKind {
+        /// What the caller said.
+        wanted: Kind,
+        /// What it looks like.
+        found: &'static str,
+    },
     /// None of the kinds.
     #[error(
         "not recognised as an IP address, CIDR range, domain, URL, e-mail address or file hash"
@@ -276,6 +291,7 @@ impl IndicatorError {
             IndicatorError::ControlCharacter => "control_character",
             IndicatorError::InvalidUtf8 => "invalid_utf8",
             IndicatorError::NotAString => "not_a_string",
+            IndicatorError::OtherKind { .. } => "other_type",
             IndicatorError::NotRecognised => "not_recognised",
             IndicatorError::InvalidIp => "invalid_ip",
             IndicatorError::InvalidRange => "invalid_cidr",

@@ -191,7 +191,7 @@ async fn every_entry_of_a_long_list_is_found_and_nothing_else() {
     let list = lists.iter().next().unwrap();
     assert_eq!(list.len(), COUNT + 2);
     assert!(
-        list.index_bytes() <= 10 * COUNT,
+        list.index_bytes() <= 16 * COUNT,
         "{} bytes",
         list.index_bytes()
     );

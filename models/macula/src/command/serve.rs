@@ -1,0 +1,99 @@
+//! `macula serve`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use macula::CacheSettings;
+use macula::admin::{Admin, Token};
+use macula::server::{FUNCTIONS, router};
+use model_server::{Bound, Listening, stop_signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Scoring;
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    listening: Listening,
+    /// Where to listen for the admin routes; without it there are none.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// A file with the token that callers of the admin routes have to know.
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    admin_token_file: Option<PathBuf>,
+    /// How many MiB of scores to keep; 0 for none.
+    #[arg(long, value_name = "MIB", default_value_t = 16)]
+    cache_size: u16,
+    /// For how many seconds a score may be given again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    cache_time: u32,
+    #[command(flatten)]
+    scoring: Scoring,
+}
+
+impl Serve {
+    /// The life of the server: bind, load, say where, answer, stop.
+    #[tokio::main]
+    pub(crate) async fn run(&self) -> Result<ExitCode> {
+        let stop = stop_signal()?;
+        let bound = self.listening.bind().await?;
+        let admin = match &self.admin {
+            Some(address) => Some((Bound::bind(address).await?, self.token()?)),
+            None => None,
+        };
+        let scorer = Arc::new(self.scoring.load(self.cache())?);
+        let _file = bound.announce(&FUNCTIONS)?;
+        let snapshot = scorer.snapshot();
+        tracing::info!(
+            url = bound.url(),
+            admin = admin.as_ref().map(|(bound, _)| bound.url()),
+            lists = snapshot.lists.iter().count(),
+            entries = snapshot.lists.entries(),
+            "serving"
+        );
+        drop(snapshot);
+        let stopped = CancellationToken::new();
+        let public = bound.serve(
+            router(Arc::clone(&scorer)),
+            stopped.clone().cancelled_owned(),
+        );
+        let private = async {
+            let Some((bound, token)) = admin else {
+                return Ok(());
+            };
+            let admin = Admin::new(scorer, self.scoring.folder().to_owned(), token);
+            let stopped = stopped.clone().cancelled_owned();
+            bound.serve(admin.router(), stopped).await
+        };
+        let told = async {
+            stop.await;
+            stopped.cancel();
+            Ok(())
+        };
+        tokio::try_join!(public, private, told)?;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn cache(&self) -> CacheSettings {
+        CacheSettings {
+            capacity: u64::from(self.cache_size) * 1024 * 1024,
+            lifetime: Duration::from_secs(self.cache_time.into()),
+        }
+    }
+
+    fn token(&self) -> Result<Option<Token>> {
+        let Some(path) = &self.admin_token_file else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read `{}`", path.display()))?;
+        let token = Token::new(&text)
+            .with_context(|| format!("there is no token in `{}`", path.display()))?;
+        Ok(Some(token))
+    }
+}

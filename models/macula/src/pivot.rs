@@ -1,0 +1,263 @@
+//! The domain pivot: what an address's recent domains say about it. Pure: the domains come scored, the day as an argument.
+//!
+//! The lowest score counts, for many neighbours share an address and the most harmless of them is who suffers from a false
+//! alarm. That makes names an attacker can point anywhere a way to look harmless, so only domains that resolve to the address now
+//! are looked at, and only those on the whitelist as *owned* clear it: hosting platforms, dynamic DNS and CDNs on the whitelist
+//! would otherwise whitewash everything that lives on them.
+
+use jiff::ToSpan;
+use jiff::civil::Date;
+
+use crate::judgement::Base;
+
+/// How the pivot chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PivotPolicy {
+    /// How many days back a domain counts as recent.
+    pub recent_days: u16,
+    /// Whether a domain of any whitelist entry clears the address, not only an owned one.
+    pub any_entry_clears: bool,
+}
+
+impl Default for PivotPolicy {
+    fn default() -> Self {
+        PivotPolicy {
+            recent_days: 30,
+            any_entry_clears: false,
+        }
+    }
+}
+
+/// What a whitelist entry says about who is behind a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhitelistClass {
+    /// One party owns the name and all that lives on it.
+    Owned,
+    /// A platform on which others publish: hosting, dynamic DNS, CDN, free mail.
+    Shared,
+}
+
+/// A domain that was seen at an address, with its score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenDomain {
+    /// Its name.
+    pub name: String,
+    /// Its own score, 0 to 100.
+    pub score: f64,
+    /// The class of the whitelist entry that names it, if one does.
+    pub whitelisted: Option<WhitelistClass>,
+    /// When it was last seen at the address.
+    pub last_seen: Date,
+    /// How often.
+    pub count: u64,
+    /// Whether it resolves to the address now.
+    pub resolves: bool,
+}
+
+/// What there is to know of an address's domains.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SeenDomains {
+    /// These, and there may be none.
+    Known(Vec<SeenDomain>),
+    /// Passive DNS does not answer.
+    Unavailable,
+}
+
+/// What the pivot came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pivot {
+    /// It was not asked for.
+    Off,
+    /// Passive DNS does not answer, so the address is scored by itself.
+    Unavailable,
+    /// No domain was seen lately that still lives there, so the address is scored by itself.
+    NoDomains,
+    /// A domain that clears the address.
+    Cleared {
+        /// Which.
+        domain: String,
+        /// How many domains were looked at.
+        of: usize,
+    },
+    /// The lowest score of the domains.
+    Lowest {
+        /// Whose.
+        domain: String,
+        /// The score.
+        score: f64,
+        /// How many domains were looked at.
+        of: usize,
+    },
+}
+
+impl Pivot {
+    /// In one word, for `meta.pivot.status`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Pivot::Off => "off",
+            Pivot::Unavailable => "unavailable",
+            Pivot::NoDomains => "no_domains",
+            Pivot::Cleared { .. } => "cleared",
+            Pivot::Lowest { .. } => "lowest",
+        }
+    }
+
+    /// The score before the rules: the pivot's if it has one, else the address's own. The minimum of nothing is no score.
+    pub fn base(&self, of_the_address: Base) -> Base {
+        match self {
+            Pivot::Off | Pivot::Unavailable | Pivot::NoDomains => of_the_address,
+            Pivot::Cleared { .. } => Base::Cleared,
+            Pivot::Lowest { score, .. } => Base::Pivot(*score),
+        }
+    }
+}
+
+/// Looks at the `most` recent domains of an address: the last seen first, of one day the most often seen.
+pub fn pivot(domains: SeenDomains, most: usize, policy: &PivotPolicy, today: Date) -> Pivot {
+    if most == 0 {
+        return Pivot::Off;
+    }
+    let SeenDomains::Known(mut domains) = domains else {
+        return Pivot::Unavailable;
+    };
+    let since = today.saturating_sub(i32::from(policy.recent_days).days());
+    domains.retain(|domain| domain.resolves && domain.last_seen >= since);
+    let order = |domain: &SeenDomain| (domain.last_seen, domain.count);
+    // By name at last, so that the answer does not depend on the order in which passive DNS lists them.
+    domains.sort_by(|a, b| order(b).cmp(&order(a)).then_with(|| a.name.cmp(&b.name)));
+    domains.truncate(most);
+    let of = domains.len();
+    let clears = |domain: &&SeenDomain| match domain.whitelisted {
+        Some(WhitelistClass::Owned) => true,
+        Some(WhitelistClass::Shared) => policy.any_entry_clears,
+        None => false,
+    };
+    if let Some(owned) = domains.iter().find(clears) {
+        let domain = owned.name.clone();
+        return Pivot::Cleared { domain, of };
+    }
+    // A shared platform's own score is 0 by its whitelist entry and says nothing about the address.
+    let own = domains
+        .into_iter()
+        .filter(|domain| domain.whitelisted.is_none());
+    match own.min_by(|a, b| a.score.total_cmp(&b.score)) {
+        Some(lowest) => Pivot::Lowest {
+            domain: lowest.name,
+            score: lowest.score,
+            of,
+        },
+        None => Pivot::NoDomains,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TODAY: Date = date(2026, 11, 21);
+
+    fn seen(name: &str, score: f64) -> SeenDomain {
+        SeenDomain {
+            name: name.to_owned(),
+            score,
+            whitelisted: None,
+            last_seen: date(2026, 11, 20),
+            count: 1,
+            resolves: true,
+        }
+    }
+
+    fn listed(name: &str, class: WhitelistClass) -> SeenDomain {
+        SeenDomain {
+            whitelisted: Some(class),
+            ..seen(name, 0.0)
+        }
+    }
+
+    fn check(domains: Vec<SeenDomain>, most: usize, expected: &str, base: Base) {
+        let policy = PivotPolicy::default();
+        let found = pivot(SeenDomains::Known(domains), most, &policy, TODAY);
+        let own = Base::Model(77.0);
+        assert_eq!(
+            (found.status(), found.base(own)),
+            (expected, base),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_lowest_score_of_the_recent_domains_counts() {
+        let three = vec![
+            seen("a.test", 60.0),
+            seen("b.test", 20.0),
+            seen("c.test", 90.0),
+        ];
+        check(three.clone(), 5, "lowest", Base::Pivot(20.0));
+        // Only as many as were asked for, the most recent and then the most often seen first.
+        let mut ranked = three;
+        ranked[0].last_seen = TODAY;
+        ranked[2].count = 9;
+        check(ranked.clone(), 1, "lowest", Base::Pivot(60.0));
+        check(ranked, 2, "lowest", Base::Pivot(60.0));
+    }
+
+    #[test]
+    fn the_minimum_of_nothing_is_the_addresses_own_score_with_the_reason() {
+        let own = Base::Model(77.0);
+        check(vec![], 5, "no_domains", own);
+        check(vec![seen("a.test", 0.0)], 0, "off", own);
+        let old = SeenDomain {
+            last_seen: date(2026, 10, 1),
+            ..seen("a.test", 0.0)
+        };
+        let gone = SeenDomain {
+            resolves: false,
+            ..seen("b.test", 0.0)
+        };
+        check(vec![old, gone], 5, "no_domains", own);
+        let down = pivot(SeenDomains::Unavailable, 5, &PivotPolicy::default(), TODAY);
+        assert_eq!((down.status(), down.base(own)), ("unavailable", own));
+    }
+
+    #[test]
+    fn only_a_domain_with_an_owner_clears_an_address() {
+        let owned = listed("ours.test", WhitelistClass::Owned);
+        let platform = listed("pages.test", WhitelistClass::Shared);
+        let evil = seen("evil.test", 95.0);
+        check(vec![evil.clone(), owned], 5, "cleared", Base::Cleared);
+        check(vec![evil, platform.clone()], 5, "lowest", Base::Pivot(95.0));
+        check(vec![platform.clone()], 5, "no_domains", Base::Model(77.0));
+        let lax = PivotPolicy {
+            any_entry_clears: true,
+            ..PivotPolicy::default()
+        };
+        let found = pivot(SeenDomains::Known(vec![platform]), 5, &lax, TODAY);
+        assert_eq!(found.status(), "cleared");
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_passive_dns_does_not_matter(
+            scores in prop::collection::vec((0.0..100.0f64, 0u64..3, 0i8..40), 0..12), most in 0usize..8,
+        ) {
+            let domain = |(index, (score, count, age)): (usize, &(f64, u64, i8))| SeenDomain {
+                count: *count,
+                last_seen: TODAY.saturating_sub(i32::from(*age).days()),
+                ..seen(&format!("{index}.test"), *score)
+            };
+            let domains: Vec<_> = scores.iter().enumerate().map(domain).collect();
+            let mut backwards = domains.clone();
+            backwards.reverse();
+            let policy = PivotPolicy::default();
+            let found = pivot(SeenDomains::Known(domains.clone()), most, &policy, TODAY);
+            prop_assert_eq!(&found, &pivot(SeenDomains::Known(backwards), most, &policy, TODAY));
+            if let Pivot::Lowest { score, of, .. } = found {
+                prop_assert!(of <= most);
+                prop_assert!(domains.iter().any(|domain| domain.score == score));
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The admin routes, on a listener of their own.
+
+#[path = "running/server.rs"]
+mod running;
+
+use std::fs;
+use std::sync::Arc;
+
+use macula::admin::{Admin, Token};
+use running::{Reply, Server, Serving, ask};
+use serde_json::Value;
+use tempfile::TempDir;
+use threat_lists::Lists;
+
+/// Macula by the lists of a folder, with its admin routes.
+struct Site {
+    folder: TempDir,
+    public: Server,
+    admin: Serving,
+}
+
+impl Site {
+    fn start(blacklist: &str, token: Option<&str>) -> Site {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("blacklist.txt"), blacklist).expect("a list");
+        let lists = Lists::load(folder.path()).expect("good lists");
+        let public = Server::with(lists);
+        let token = token.and_then(Token::new);
+        let scorer = Arc::clone(&public.scorer);
+        let admin = Admin::new(scorer, folder.path().to_owned(), token);
+        Site {
+            admin: Serving::start(admin.router()),
+            folder,
+            public,
+        }
+    }
+
+    fn write(&self, blacklist: &str) {
+        fs::write(self.folder.path().join("blacklist.txt"), blacklist).expect("a list");
+    }
+
+    fn admin(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        ask(self.admin.address, method, path, headers, b"")
+    }
+
+    fn score(&self, indicator: &str) -> Value {
+        let path = format!("/api/score?indicators={indicator}");
+        self.public.get(&path)[indicator]["rescaled"].clone()
+    }
+}
+
+#[test]
+fn lists_are_changed_by_a_reload_and_kept_if_it_fails() {
+    let site = Site::start("one.test\n", None);
+    assert_eq!(
+        (site.score("one.test"), site.score("two.test")),
+        (100.0.into(), 50.0.into())
+    );
+    site.write("two.test\n");
+    assert_eq!(site.score("two.test"), 50.0);
+    let status = site.admin("POST", "/admin/reload", &[]);
+    assert_eq!(
+        (status.status, &status.json()["loaded"]["epoch"]),
+        (200, &1.into())
+    );
+    // What was scored by the old lists is not given again.
+    assert_eq!(
+        (site.score("one.test"), site.score("two.test")),
+        (50.0.into(), 100.0.into())
+    );
+    site.write("<html>\n");
+    let refused = site.admin("POST", "/admin/reload", &[]);
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (422, &"lists_not_loaded".into())
+    );
+    assert!(refused.body.contains("blacklist.txt"), "{}", refused.body);
+    assert_eq!(site.score("two.test"), 100.0);
+    assert_eq!(
+        site.admin("GET", "/admin/status", &[]).json()["loaded"]["entries"],
+        1
+    );
+}
+
+#[test]
+fn the_cache_can_be_cleared() {
+    let site = Site::start("one.test\n", None);
+    site.score("one.test");
+    let cached =
+        || site.public.get("/api/score?indicators=one.test")["one.test"]["meta"]["cached"].clone();
+    assert_eq!(cached(), true);
+    assert_eq!(
+        site.admin("DELETE", "/admin/cache", &[]).json()["cache"]["entries"],
+        0
+    );
+    assert_eq!(cached(), Value::Null);
+}
+
+#[test]
+fn a_token_is_asked_for_before_anything_is_told() {
+    let site = Site::start("one.test\n", Some("  open sesame\n"));
+    for headers in [
+        &[][..],
+        &[("Authorization", "Bearer open")],
+        &[("Authorization", "Bearer")],
+        &[("Authorization", "Basic open sesame")],
+        &[("Authorization", "open sesame")],
+    ] {
+        for (method, path) in [
+            ("POST", "/admin/reload"),
+            ("GET", "/admin/status"),
+            ("GET", "/else"),
+        ] {
+            let reply = site.admin(method, path, headers);
+            assert_eq!(reply.status, 401, "{headers:?}");
+            assert!(
+                reply.head.contains("www-authenticate: bearer"),
+                "{}",
+                reply.head
+            );
+            assert_eq!(reply.json()["error"]["code"], "unauthorized");
+        }
+    }
+    let open = [("Authorization", "Bearer open sesame")];
+    assert_eq!(site.admin("GET", "/admin/status", &open).status, 200);
+    assert_eq!(site.admin("GET", "/else", &open).status, 404);
+    // What the public listener answers is not here, and the other way round.
+    assert_eq!(
+        site.admin("GET", "/api/score?indicators=one.test", &open)
+            .status,
+        404
+    );
+}
