@@ -3,17 +3,17 @@
 //!
 //! | path | effect |
 //! |---|---|
-//! | `POST /admin/reload` | reads the lists anew; what cannot be read leaves the old ones in use |
+//! | `POST /admin/reload` | reads the lists anew whose files have changed; what is not sane leaves the old ones in use |
+//! | `POST /admin/reload/NAME` | the same for the lists of one name |
+//! | `…?force=true` | reads them whether they have changed or not, takes them however they look, and drops those whose file is gone |
 //! | `DELETE /admin/cache` | forgets the scores made before |
 //! | `GET /admin/status` | the lists and the cache |
 
-use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -21,10 +21,10 @@ use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use model_server::{ApiError, HttpMetrics, framed, json_response};
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use threat_lists::Lists;
-use tokio::sync::Mutex;
+use threat_lists::{Library, Outcome, Reload, Selection};
 
 use crate::inspection::Loaded;
 use crate::scorer::Scorer;
@@ -60,21 +60,29 @@ impl fmt::Debug for Token {
 #[derive(Debug)]
 pub struct Admin {
     scorer: Arc<Scorer>,
-    lists: PathBuf,
+    library: Arc<Library>,
     token: Option<Token>,
-    /// Two reloads at once would be twice the memory, and the older could win.
-    reloading: Mutex<()>,
 }
 
 impl Admin {
-    /// Changes `scorer`, whose lists come from the folder `lists`.
-    pub fn new(scorer: Arc<Scorer>, lists: PathBuf, token: Option<Token>) -> Admin {
+    /// Changes `scorer`, whose lists come from `library`.
+    pub fn new(scorer: Arc<Scorer>, library: Arc<Library>, token: Option<Token>) -> Admin {
         Admin {
             scorer,
-            lists,
+            library,
             token,
-            reloading: Mutex::new(()),
         }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let snapshot = self.scorer.snapshot();
+        let (entries, bytes) = self.scorer.cache_size();
+        json!({
+            "loaded": Loaded::of(&snapshot, Timestamp::now()),
+            "lists": self.library.status(),
+            "problem": self.library.problem(),
+            "cache": { "entries": entries, "bytes": bytes },
+        })
     }
 
     /// The routes.
@@ -82,11 +90,13 @@ impl Admin {
         let admin = Arc::new(self);
         let metrics = Arc::new(HttpMetrics::new(&mut Registry::default()));
         let routes = Router::new()
-            .route("/admin/reload", post(reload))
+            .route("/admin/reload", post(reload_all))
+            .route("/admin/reload/{list}", post(reload_one))
             .route("/admin/cache", delete(clear_cache))
             .route("/admin/status", get(status))
             .with_state(Arc::clone(&admin));
-        let paths = "POST /admin/reload, DELETE /admin/cache or GET /admin/status";
+        let paths =
+            "POST /admin/reload, POST /admin/reload/NAME, DELETE /admin/cache or GET /admin/status";
         framed(routes, paths, "it needs no long URL", metrics)
             .layer(middleware::from_fn_with_state(admin, guard))
     }
@@ -105,37 +115,79 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     ([(header::WWW_AUTHENTICATE, "Bearer")], error).into_response()
 }
 
-async fn reload(State(admin): State<Arc<Admin>>) -> Result<Response, ApiError> {
-    let _alone = admin.reloading.lock().await;
-    let folder = admin.lists.clone();
-    let lists = tokio::task::spawn_blocking(move || Lists::load(&folder)).await;
-    match lists.map_err(ApiError::internal)? {
-        Ok(lists) => {
-            admin.scorer.replace_lists(lists);
-            let snapshot = admin.scorer.snapshot();
-            tracing::info!(
-                epoch = snapshot.epoch,
-                entries = snapshot.lists.entries(),
-                "lists changed"
-            );
-            Ok(status(State(Arc::clone(&admin))).await)
-        }
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn Error,
-                "lists could not be loaded, the old ones stay"
-            );
-            let mut message = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                message = format!("{message}: {error}");
-                cause = error.source();
-            }
-            let code = "lists_not_loaded";
-            let answer = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, message);
-            Err(answer.with_hint("the lists used before stay in use"))
-        }
+/// How a reload is to be done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadOptions {
+    /// Whether a list may change as much as it likes.
+    #[serde(default)]
+    force: bool,
+}
+
+async fn reload_all(
+    State(admin): State<Arc<Admin>>,
+    Query(options): Query<ReloadOptions>,
+) -> Result<Response, ApiError> {
+    reload(&admin, &Selection::All, &options).await
+}
+
+async fn reload_one(
+    State(admin): State<Arc<Admin>>,
+    Path(list): Path<String>,
+    Query(options): Query<ReloadOptions>,
+) -> Result<Response, ApiError> {
+    reload(&admin, &Selection::Named(list), &options).await
+}
+
+async fn reload(
+    admin: &Admin,
+    selection: &Selection,
+    options: &ReloadOptions,
+) -> Result<Response, ApiError> {
+    let reloads = admin.library.reload(selection, options.force).await;
+    let reloads = reloads.map_err(|error| {
+        let code = "lists_not_loaded";
+        ApiError::new(StatusCode::BAD_GATEWAY, code, chain(&error))
+            .with_hint("the lists used before stay in use")
+    })?;
+    if let (Selection::Named(name), []) = (selection, &reloads[..]) {
+        let message = format!("there is no list `{name}`");
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_such_list",
+            message,
+        ));
     }
+    if reloads.iter().any(|reload| reload.outcome.is_change()) {
+        admin.scorer.replace_lists(admin.library.current());
+    }
+    let mut answer = admin.status();
+    answer["reloaded"] = json!(reloads);
+    let Some(reason) = reloads.iter().find_map(kept) else {
+        return Ok(json_response(StatusCode::OK, &answer));
+    };
+    let hint = "the version used before stays in use";
+    answer["error"] = json!({ "code": "lists_not_loaded", "message": reason, "hint": hint });
+    Ok(json_response(StatusCode::UNPROCESSABLE_ENTITY, &answer))
+}
+
+/// Why a list was not taken, if it was not.
+fn kept(reload: &Reload) -> Option<&str> {
+    match &reload.outcome {
+        Outcome::Kept { reason } => Some(reason),
+        Outcome::Unchanged | Outcome::Reloaded { .. } | Outcome::Removed => None,
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
 }
 
 async fn clear_cache(State(admin): State<Arc<Admin>>) -> Response {
@@ -144,11 +196,5 @@ async fn clear_cache(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
-    let snapshot = admin.scorer.snapshot();
-    let (entries, bytes) = admin.scorer.cache_size();
-    let answer = json!({
-        "loaded": Loaded::of(&snapshot, Timestamp::now()),
-        "cache": { "entries": entries, "bytes": bytes },
-    });
-    json_response(StatusCode::OK, &answer)
+    json_response(StatusCode::OK, &admin.status())
 }

@@ -5,7 +5,8 @@ pub(crate) mod score;
 pub(crate) mod serve;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -13,14 +14,24 @@ use macula::CacheSettings;
 use macula::decay::Decay;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
-use threat_lists::Lists;
+use threat_lists::{Library, Limits, Lists, Settings};
 
 /// By what is scored.
 #[derive(Debug, Args)]
 pub(crate) struct Scoring {
-    /// The folder with the lists: whitelist*.txt, blacklist*.txt, darklist*.txt and feeds/*.txt.
-    #[arg(long, value_name = "DIR", default_value = "lists")]
-    lists: PathBuf,
+    /// The folder with the lists, or its URL (hdfs://…, s3://…): whitelist*, blacklist* and darklist* and feeds/*, each as
+    /// .txt, .csv or .json (MISP warninglist, STIX 2.1 bundle).
+    #[arg(long, value_name = "PLACE", default_value = "lists")]
+    lists: String,
+    /// Where the entries of long lists are kept, in files without a name [default: the folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// The part, from 0 to 1, that a list may lose at once when it is reloaded.
+    #[arg(long, value_name = "PART", default_value_t = Limits::default().shrink, value_parser = part_value)]
+    max_shrink: f64,
+    /// How many times as long a list may get at once when it is reloaded.
+    #[arg(long, value_name = "TIMES", default_value_t = Limits::default().growth, value_parser = times_value)]
+    max_growth: f64,
     /// The score, 0 to 99, of what nobody has an opinion about.
     #[arg(long, value_name = "SCORE", default_value_t = Policy::default().neutral_score, value_parser = score_value)]
     neutral_score: f64,
@@ -42,12 +53,21 @@ pub(crate) struct Scoring {
 }
 
 impl Scoring {
-    pub(crate) fn folder(&self) -> &Path {
-        &self.lists
+    /// Reads the lists.
+    pub(crate) async fn library(&self) -> Result<Library> {
+        let settings = Settings {
+            limits: Limits {
+                shrink: self.max_shrink,
+                growth: self.max_growth,
+            },
+            scratch: self.scratch.clone().unwrap_or_else(std::env::temp_dir),
+        };
+        Library::open(&self.lists, settings)
+            .await
+            .context("could not load the lists")
     }
 
-    pub(crate) fn load(&self, cache: CacheSettings) -> Result<Scorer> {
-        let lists = Lists::load(&self.lists).context("could not load the lists")?;
+    pub(crate) fn scorer(&self, lists: Arc<Lists>, cache: CacheSettings) -> Scorer {
         let policy = Policy {
             neutral_score: self.neutral_score,
             malicious_from: self.malicious_from,
@@ -61,7 +81,7 @@ impl Scoring {
             },
             ..Policy::default()
         };
-        Ok(Scorer::new(lists, policy, cache))
+        Scorer::new(lists, policy, cache)
     }
 }
 
@@ -81,6 +101,16 @@ fn score_value(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|score| (0.0..=99.0).contains(score));
     score.ok_or_else(|| "expected a number from 0 to 99".to_owned())
+}
+
+fn part_value(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+fn times_value(text: &str) -> Result<f64, String> {
+    let times = text.parse().ok().filter(|times| *times >= 1.0);
+    times.ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 fn speed_value(text: &str) -> Result<f64, String> {

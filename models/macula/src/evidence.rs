@@ -82,7 +82,7 @@ impl From<&Hit<'_>> for Evidence {
             kind: hit.list.kind(),
             list: hit.list.name().into(),
             version: hit.list.version().into(),
-            entry: hit.entry.text.clone(),
+            entry: hit.entry.text.as_ref().into(),
             line: hit.entry.line,
             matched: hit.matched,
             scope: hit.scope,

@@ -42,9 +42,9 @@ pub struct Snapshot {
 
 impl Scorer {
     /// A scorer by these lists.
-    pub fn new(lists: Lists, policy: Policy, cache: CacheSettings) -> Scorer {
+    pub fn new(lists: impl Into<Arc<Lists>>, policy: Policy, cache: CacheSettings) -> Scorer {
         let snapshot = Snapshot {
-            lists: Arc::new(lists),
+            lists: lists.into(),
             epoch: 0,
             since: Timestamp::now(),
         };
@@ -62,8 +62,8 @@ impl Scorer {
     }
 
     /// Goes by other lists from now on. Requests under way are answered by those they began with.
-    pub fn replace_lists(&self, lists: Lists) {
-        let lists = Arc::new(lists);
+    pub fn replace_lists(&self, lists: impl Into<Arc<Lists>>) {
+        let lists = lists.into();
         self.lists.rcu(|old| Snapshot {
             lists: Arc::clone(&lists),
             epoch: old.epoch + 1,

@@ -10,7 +10,7 @@ use macula::admin::{Admin, Token};
 use running::{Reply, Server, Serving, ask};
 use serde_json::Value;
 use tempfile::TempDir;
-use threat_lists::Lists;
+use threat_lists::{Library, Settings};
 
 /// Macula by the lists of a folder, with its admin routes.
 struct Site {
@@ -23,11 +23,15 @@ impl Site {
     fn start(blacklist: &str, token: Option<&str>) -> Site {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("blacklist.txt"), blacklist).expect("a list");
-        let lists = Lists::load(folder.path()).expect("good lists");
-        let public = Server::with(lists);
+        let place = folder.path().to_str().expect("a path of letters");
+        let library = tokio::runtime::Runtime::new()
+            .expect("a runtime")
+            .block_on(Library::open(place, Settings::default()))
+            .expect("good lists");
+        let public = Server::with(library.current());
         let token = token.and_then(Token::new);
         let scorer = Arc::clone(&public.scorer);
-        let admin = Admin::new(scorer, folder.path().to_owned(), token);
+        let admin = Admin::new(scorer, Arc::new(library), token);
         Site {
             admin: Serving::start(admin.router()),
             folder,

@@ -6,7 +6,6 @@ mod running;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Command, Output};
 
 use running::{LISTS, Running, endpoint};
@@ -73,7 +72,11 @@ fn a_request_under_way_is_answered_before_the_server_stops() {
 
 #[test]
 fn the_lists_that_are_shipped_have_no_bad_line() {
-    let lists = threat_lists::Lists::load(Path::new(LISTS)).expect("must load");
+    let settings = threat_lists::Settings::default();
+    let library = tokio::runtime::Runtime::new()
+        .expect("a runtime")
+        .block_on(threat_lists::Library::open(LISTS, settings));
+    let lists = library.expect("must load").current();
     assert!(lists.entries() > 20);
     for list in lists.iter() {
         assert_eq!(list.set_aside(), [], "{}", list.name());

@@ -31,8 +31,10 @@ enum Format {
 }
 
 impl Score {
-    pub(crate) fn run(&self) -> Result<ExitCode> {
-        let scorer = self.scoring.load(CacheSettings::default())?;
+    #[tokio::main(flavor = "current_thread")]
+    pub(crate) async fn run(&self) -> Result<ExitCode> {
+        let lists = self.scoring.library().await?.current();
+        let scorer = self.scoring.scorer(lists, CacheSettings::default());
         let items = self
             .indicators
             .iter()

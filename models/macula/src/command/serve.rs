@@ -11,6 +11,7 @@ use macula::CacheSettings;
 use macula::admin::{Admin, Token};
 use macula::server::{FUNCTIONS, router};
 use model_server::{Bound, Listening, stop_signal};
+use threat_lists::Schedule;
 use tokio_util::sync::CancellationToken;
 
 use super::Scoring;
@@ -45,7 +46,9 @@ impl Serve {
             Some(address) => Some((Bound::bind(address).await?, self.token()?)),
             None => None,
         };
-        let scorer = Arc::new(self.scoring.load(self.cache())?);
+        let schedule = Schedule::from_environment()?;
+        let library = Arc::new(self.scoring.library().await?);
+        let scorer = Arc::new(self.scoring.scorer(library.current(), self.cache()));
         let _file = bound.announce(&FUNCTIONS)?;
         let snapshot = scorer.snapshot();
         tracing::info!(
@@ -65,7 +68,7 @@ impl Serve {
             let Some((bound, token)) = admin else {
                 return Ok(());
             };
-            let admin = Admin::new(scorer, self.scoring.folder().to_owned(), token);
+            let admin = Admin::new(Arc::clone(&scorer), Arc::clone(&library), token);
             let stopped = stopped.clone().cancelled_owned();
             bound.serve(admin.router(), stopped).await
         };
@@ -74,7 +77,12 @@ impl Serve {
             stopped.cancel();
             Ok(())
         };
-        tokio::try_join!(public, private, told)?;
+        let follow = library.follow(&schedule, |lists| scorer.replace_lists(lists));
+        let serve = async { tokio::try_join!(public, private, told) };
+        tokio::select! {
+            served = serve => { served?; }
+            () = follow => {}
+        }
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

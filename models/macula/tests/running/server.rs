@@ -170,7 +170,7 @@ impl Server {
         ]))
     }
 
-    pub(crate) fn with(lists: Lists) -> Server {
+    pub(crate) fn with(lists: impl Into<Arc<Lists>>) -> Server {
         let settings = CacheSettings::default();
         let scorer = Arc::new(Scorer::new(lists, Policy::default(), settings));
         Server {

@@ -162,6 +162,13 @@ pub enum Outcome {
     Removed,
 }
 
+impl Outcome {
+    /// Whether the lists are others than before.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Outcome::Reloaded { .. } | Outcome::Removed)
+    }
+}
+
 impl Selection {
     fn includes(&self, kind: ListKind, name: &str) -> bool {
         match self {
@@ -263,8 +270,9 @@ impl Library {
         Ok(reloads)
     }
 
-    /// Follows the changes until it is dropped: of a folder of this machine at once, of other places by the schedule.
-    pub async fn follow(&self, schedule: &Schedule) {
+    /// Follows the changes until it is dropped, and tells of each: of a folder of this machine at once, of other places by the
+    /// schedule.
+    pub async fn follow(&self, schedule: &Schedule, changed: impl Fn(Arc<Lists>)) {
         loop {
             let next = schedule.next(Timestamp::now());
             let (groups, wait) = next.unwrap_or_else(|| (Vec::new(), NAP));
@@ -275,7 +283,11 @@ impl Library {
                 (true, false) => Selection::Groups(groups),
                 (false, false) => continue,
             };
-            let _its_outcomes_are_in_the_status = self.reload(&selection, false).await;
+            // What goes wrong is logged, and is in the status.
+            let reloads = self.reload(&selection, false).await.unwrap_or_default();
+            if reloads.iter().any(|reload| reload.outcome.is_change()) {
+                changed(self.current());
+            }
         }
     }
 

@@ -98,13 +98,15 @@ async fn changes_of_a_folder_are_followed_without_being_told() {
     let library = Arc::new(open(folder.path()).await);
     let before = library.current();
     let schedule = Schedule::new(|_| None).unwrap();
-    let follower = library.follow(&schedule);
+    let told = std::sync::Mutex::new(None);
+    let follower = library.follow(&schedule, |lists| *told.lock().unwrap() = Some(lists));
     let changes = async {
         fs::write(folder.path().join("blacklist.txt"), "new.test").unwrap();
         fs::write(folder.path().join("feeds/phish.txt"), "phish.test").unwrap();
         let followed = async || {
-            let lists = library.current();
-            knows(&lists, "new.test") && knows(&lists, "phish.test")
+            let lists = told.lock().unwrap();
+            let lists = lists.as_ref();
+            lists.is_some_and(|lists| knows(lists, "new.test") && knows(lists, "phish.test"))
         };
         eventually(LIMIT, "the change to be seen", followed).await;
     };
