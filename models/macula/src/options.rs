@@ -135,9 +135,11 @@ impl Options {
     /// # Errors
     /// When there is no such option or the value is none it can take.
     pub fn set_json(&mut self, name: &str, value: &Value) -> Result<(), OptionError> {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+        let text = match (value.as_str(), whole(value)) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(number)) => number.to_string(),
+            (None, None) => value.to_string(),
+        };
         let expected = match name {
             "domain_pivot" | "explain_items" if !value.is_number() => "a number",
             "type" | "features" | "exclude" if !value.is_string() => "a string",
@@ -179,6 +181,11 @@ impl Options {
             features: self.feature_set(),
         }
     }
+}
+
+/// A number without a fraction: to JSON `5` and `5.0` are the same.
+fn whole(value: &Value) -> Option<f64> {
+    value.as_f64().filter(|number| number.fract() == 0.0)
 }
 
 /// The known name most like `name`, if one is like it at all.

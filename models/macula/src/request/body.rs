@@ -253,7 +253,7 @@ mod tests {
         );
         assert!(!array.options.use_rule);
         let object =
-            br#"{"indicators":["a.test"],"options":{"useRule":false,"explain_items":2,"summary":null}}"#;
+            br#"{"indicators":["a.test"],"options":{"useRule":false,"explain_items":2.0,"summary":null}}"#;
         let object = json("useRule=true", object).expect("a good body");
         assert!(!object.options.use_rule && object.options.explain_items == 2);
         for (body, code) in [

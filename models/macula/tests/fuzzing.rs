@@ -1,0 +1,111 @@
+//! The fuzz targets' entries, as every run of the tests calls them: over the corpus, over changes to it, and over random bytes.
+//! `cargo +nightly fuzz run TARGET` (see `fuzz/Cargo.toml`) looks further.
+
+#[path = "../fuzz/entries.rs"]
+mod entries;
+
+use std::fs;
+use std::path::Path;
+
+use entries::ENTRIES;
+use proptest::prelude::*;
+
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+
+fn corpus(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(FUZZ).join("corpus").join(name);
+    let files = fs::read_dir(folder).expect("every entry has a corpus");
+    let mut seeds: Vec<_> = files
+        .map(|file| fs::read(file.expect("readable").path()).expect("readable"))
+        .collect();
+    // Whole models are too large for a corpus, and too good not to be changed.
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boosted-trees/tests/data");
+    match name {
+        "trees_json" => seeds.push(fs::read(golden.join("golden.model.json")).expect("a model")),
+        "trees_ubjson" => seeds.push(fs::read(golden.join("golden.model.ubj")).expect("a model")),
+        _ => {}
+    }
+    seeds
+}
+
+#[test]
+fn every_entry_has_a_target_a_corpus_and_passes_it() {
+    let manifest = fs::read_to_string(Path::new(FUZZ).join("Cargo.toml")).expect("a manifest");
+    for (name, entry) in ENTRIES {
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        let target = Path::new(FUZZ).join(format!("fuzz_targets/{name}.rs"));
+        let target = fs::read_to_string(target).expect("a target");
+        assert!(target.contains(&format!("entries::{name}(")), "{name}");
+        let seeds = corpus(name);
+        assert!(!seeds.is_empty(), "{name}");
+        for seed in seeds {
+            entry(&seed);
+        }
+    }
+}
+
+/// What a fuzzer does to a seed: overwrite, insert, cut out, repeat.
+#[derive(Clone, Debug)]
+enum Change {
+    Overwrite(u8),
+    Insert(Vec<u8>),
+    Cut(usize),
+    Repeat(usize),
+}
+
+fn change() -> impl Strategy<Value = (prop::sample::Index, Change)> {
+    let kind = prop_oneof![
+        any::<u8>().prop_map(Change::Overwrite),
+        prop::collection::vec(any::<u8>(), 1..6).prop_map(Change::Insert),
+        (1usize..20).prop_map(Change::Cut),
+        (1usize..20).prop_map(Change::Repeat),
+    ];
+    (any::<prop::sample::Index>(), kind)
+}
+
+fn changed(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, Change)]) -> Vec<u8> {
+    for (place, change) in changes {
+        let at = place.index(bytes.len() + 1);
+        let until = |count: usize| (at + count).min(bytes.len());
+        match change {
+            Change::Overwrite(byte) => {
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = *byte;
+                }
+            }
+            Change::Insert(more) => {
+                bytes.splice(at..at, more.iter().copied());
+            }
+            Change::Cut(count) => {
+                bytes.drain(at..until(*count));
+            }
+            Change::Repeat(count) => {
+                let again = bytes[at..until(*count)].to_vec();
+                bytes.splice(at..at, again);
+            }
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_change_to_the_corpus_breaks_an_entry(
+        seed in any::<prop::sample::Index>(), changes in prop::collection::vec(change(), 1..8),
+    ) {
+        for (name, entry) in ENTRIES {
+            let seeds = corpus(name);
+            entry(&changed(seed.get(&seeds).clone(), &changes));
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_an_entry(bytes in prop::collection::vec(any::<u8>(), 0..120), text in any::<String>()) {
+        for (_, entry) in ENTRIES {
+            entry(&bytes);
+            entry(text.as_bytes());
+        }
+    }
+}
