@@ -7,33 +7,8 @@ mod name_server;
 mod upstream;
 
 use gatherers::{Gathered, Missing, Reading, Value};
-use name_server::{NameServers, Zone, a, alias, ns};
+use name_server::{ALLOW, NameServers, Zone, a, alias, ns, resolver, says, settings};
 use upstream::{Hands, gather, start};
-
-/// The resolver that everybody asks, at `127.0.0.1`.
-fn resolver(more: &[hickory_resolver::proto::rr::Record]) -> Zone {
-    let mut records = vec![
-        ns("example.com.", "ns1.example.net."),
-        ns("example.com.", "ns2.example.net."),
-        a("ns1.example.net.", 600, 2),
-        a("ns2.example.net.", 600, 3),
-    ];
-    records.extend_from_slice(more);
-    Zone {
-        records,
-        denies: true,
-        ..Zone::default()
-    }
-}
-
-fn settings(servers: &NameServers, more: &str) -> String {
-    let port = servers.port;
-    format!(
-        "deadline = \"8s\"\n[gatherers.dns.resolve]\nresolvers = [\"127.0.0.1:{port}\"]\nport = {port}\ntimeout = \"6s\"\n{more}\n"
-    )
-}
-
-const ALLOW: &str = "allow = [\"127.0.0.0/8\"]";
 
 async fn ask(servers: &NameServers, name: &str) -> Gathered {
     let gatherers = start(&settings(servers, ALLOW), &Hands::new()).await;
@@ -42,46 +17,6 @@ async fn ask(servers: &NameServers, name: &str) -> Gathered {
 
 fn ttl(gathered: &Gathered) -> Reading {
     gathered.feature("dns_ttl").unwrap().reading.clone()
-}
-
-fn says(authoritative: bool, ttl: u32) -> Zone {
-    Zone {
-        authoritative,
-        records: vec![a("www.example.com.", ttl, 99)],
-        denies: true,
-        ..Zone::default()
-    }
-}
-
-#[tokio::test]
-async fn op_426_the_ttl_comes_from_an_authoritative_server_and_never_from_a_cache() {
-    // Whichever of the two is asked first.
-    for (second, third) in [
-        (says(false, 37), says(true, 300)),
-        (says(true, 300), says(false, 37)),
-    ] {
-        let servers = NameServers::start(vec![resolver(&[]), second, third]).await;
-        let gathered = ask(&servers, "www.example.com").await;
-        assert_eq!(ttl(&gathered), Reading::number(300.0));
-        assert_eq!(
-            gathered.value("dns_name_servers"),
-            Some(&Value::Number(2.0))
-        );
-        assert_eq!(gathered.value("dns_addresses"), Some(&Value::Number(1.0)));
-        assert_eq!(gathered.value("dns_alias"), Some(&Value::Flag(false)));
-        let wanted_recursion = servers.asked(2).into_iter().chain(servers.asked(3));
-        for (name, _, recursion, _) in wanted_recursion {
-            assert!(!recursion, "{name} was asked for with recursion");
-        }
-    }
-}
-
-#[tokio::test]
-async fn op_426_without_an_authoritative_answer_the_ttl_is_missing() {
-    let servers = NameServers::start(vec![resolver(&[]), says(false, 37), says(false, 36)]).await;
-    let gathered = ask(&servers, "www.example.com").await;
-    assert_eq!(ttl(&gathered), Reading::Missing(Missing::NotAuthoritative));
-    assert_eq!((servers.asked(2).len(), servers.asked(3).len()), (1, 1));
 }
 
 #[tokio::test]

@@ -274,9 +274,10 @@ async fn a_new_field_and_a_changed_type_are_told_and_the_rest_still_counts() {
         } else {
             let mut document: Json = serde_json::from_str(&good).unwrap();
             *document.pointer_mut(path).unwrap() = json!({"moved": "elsewhere"});
-            let root = match &mut document {
-                Json::Array(items) => &mut items[0],
-                other => other,
+            let root = if document.is_array() {
+                &mut document[0]
+            } else {
+                &mut document
             };
             root["new_field"] = json!("secret");
             document.to_string()

@@ -1,5 +1,7 @@
 //! Name servers for tests: really there, by UDP and TCP, each at an address of its own and all at one port.
 
+#![allow(dead_code, reason = "every test file uses its own part")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -163,4 +165,38 @@ pub(crate) fn a(name: &str, ttl: u32, last: u8) -> Record {
 pub(crate) fn alias(name: &str, ttl: u32, target: &str) -> Record {
     let target = CNAME(Name::from_ascii(target).unwrap());
     Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, RData::CNAME(target))
+}
+
+/// The resolver that everybody asks, at `127.0.0.1`.
+pub(crate) fn resolver(more: &[Record]) -> Zone {
+    let mut records = vec![
+        ns("example.com.", "ns1.example.net."),
+        ns("example.com.", "ns2.example.net."),
+        a("ns1.example.net.", 600, 2),
+        a("ns2.example.net.", 600, 3),
+    ];
+    records.extend_from_slice(more);
+    Zone {
+        records,
+        denies: true,
+        ..Zone::default()
+    }
+}
+
+pub(crate) fn settings(servers: &NameServers, more: &str) -> String {
+    let port = servers.port;
+    format!(
+        "deadline = \"8s\"\n[gatherers.dns.resolve]\nresolvers = [\"127.0.0.1:{port}\"]\nport = {port}\ntimeout = \"6s\"\n{more}\n"
+    )
+}
+
+pub(crate) const ALLOW: &str = "allow = [\"127.0.0.0/8\"]";
+
+pub(crate) fn says(authoritative: bool, ttl: u32) -> Zone {
+    Zone {
+        authoritative,
+        records: vec![a("www.example.com.", ttl, 99)],
+        denies: true,
+        ..Zone::default()
+    }
 }

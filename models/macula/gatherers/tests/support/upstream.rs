@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +27,8 @@ pub(crate) enum Reply {
     Redirect(String),
     /// Nothing, ever.
     Hang,
+    /// A good body, after a while.
+    Late(Duration, String),
     /// Half a body, and then the connection ends.
     Break,
 }
@@ -109,6 +112,10 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
             .body(Body::empty())
             .unwrap(),
         Reply::Hang => std::future::pending().await,
+        Reply::Late(wait, body) => {
+            tokio::time::sleep(wait).await;
+            builder.body(body.into()).unwrap()
+        }
         Reply::Break => {
             let half = futures_util::stream::iter([
                 Ok("{\"half\": "),
