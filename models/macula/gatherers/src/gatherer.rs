@@ -1,0 +1,348 @@
+//! A gatherer: one source, and everything around the asking.
+//!
+//! In this order: what the cache has is given. Then the gate: markings and the offline mode. Then, for all who ask the same
+//! at once together: the circuit breaker, the quota, the question. Answers go into the cache even when they come too late for
+//! who asked, and a failure is bridged by an old answer where the policy allows it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::breaker::{Breaker, BreakerPolicy};
+use crate::cache::{Age, Answer, Cache, CachePolicy, StoreHandle};
+use crate::clock::Clock;
+use crate::counters::{Counters, GathererCounts};
+use crate::drift::{DriftAlert, Shape};
+use crate::feature::{Feature, FeatureSpec, Missing, Reading};
+use crate::flights::{Flight, Flights, Landing};
+use crate::gate::{self, Handling, Leaks, Tlp};
+use crate::query_log::{Line, QueryLog};
+use crate::quota::{Quota, QuotaPolicy};
+use crate::source::{Content, Exchange, Failure, Question, Source};
+
+/// How many alerts are kept for who asks.
+const ALERTS_KEPT: usize = 100;
+
+/// What is around the asking.
+#[derive(Clone, Debug)]
+pub(crate) struct Policies {
+    pub(crate) cache: CachePolicy,
+    pub(crate) quota: QuotaPolicy,
+    pub(crate) breaker: BreakerPolicy,
+    pub(crate) max_tlp: Tlp,
+}
+
+/// What all gatherers share.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) log: Option<QueryLog>,
+    pub(crate) store: Option<Arc<StoreHandle>>,
+    pub(crate) alerts: Mutex<Vec<DriftAlert>>,
+}
+
+/// How one question is to be treated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) handling: Handling,
+    pub(crate) use_cache: bool,
+    pub(crate) deadline: tokio::time::Instant,
+}
+
+/// An answer, or why there is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) answer: Landing,
+    pub(crate) from_cache: bool,
+}
+
+/// One source with its surroundings.
+pub(crate) struct Gatherer {
+    source: Arc<dyn Source>,
+    cache: Cache,
+    quota: Quota,
+    breaker: Breaker,
+    max_tlp: Tlp,
+    shape: Mutex<Shape>,
+    counters: Counters,
+    flights: Flights,
+    around: Arc<Surroundings>,
+}
+
+impl Gatherer {
+    pub(crate) fn new(
+        source: Arc<dyn Source>,
+        policies: Policies,
+        around: Arc<Surroundings>,
+    ) -> Gatherer {
+        let name = source.name();
+        Gatherer {
+            cache: Cache::new(name, policies.cache, around.store.clone()),
+            quota: Quota::new(policies.quota),
+            breaker: Breaker::new(policies.breaker),
+            max_tlp: policies.max_tlp,
+            shape: Mutex::new(Shape::new(name)),
+            counters: Counters::default(),
+            flights: Flights::default(),
+            source,
+            around,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    pub(crate) fn features(&self) -> &[FeatureSpec] {
+        self.source.features()
+    }
+
+    pub(crate) fn leaks(&self) -> Leaks {
+        self.source.leaks()
+    }
+
+    pub(crate) fn counts(&self) -> GathererCounts {
+        self.counters.counts()
+    }
+
+    /// Answers from the cache or from the source, at the latest at the deadline.
+    pub(crate) async fn answer(self: &Arc<Self>, question: Question, manner: Manner) -> Told {
+        let told = self.find(question, manner).await;
+        let outcome = match (&told.answer, told.from_cache) {
+            (Ok(_), true) => "cached",
+            (Ok(answer), false) if answer.content == Content::Nothing => "unknown",
+            (Ok(_), false) => "ok",
+            (Err(why), _) => why.name(),
+        };
+        self.counters.ended(outcome);
+        told
+    }
+
+    async fn find(self: &Arc<Self>, question: Question, manner: Manner) -> Told {
+        let Some(subject) = self.source.subject(&question) else {
+            return missing(Missing::NotApplicable);
+        };
+        let key = key(&question, self.source.version(), &subject);
+        let now = self.around.clock.now();
+        let admitted = gate::admit(self.leaks(), self.max_tlp, manner.handling);
+        let mut old = None;
+        if manner.use_cache && self.remembers() {
+            match self.cache.get(&key, now).await {
+                Some((answer, Age::Fresh)) => return remembered(answer),
+                Some((answer, Age::Refresh)) => {
+                    if admitted.is_ok() {
+                        drop(self.fly(question, subject, key, "refresh"));
+                    }
+                    return remembered(answer);
+                }
+                Some((answer, Age::OnlyOnError)) => old = Some(answer),
+                Some((_, Age::Gone)) | None => {}
+            }
+        }
+        let cache = if manner.use_cache { "miss" } else { "bypass" };
+        let landed = match admitted {
+            Ok(()) => {
+                let flight = self.fly(question, subject, key, cache);
+                let landed = tokio::time::timeout_at(manner.deadline, flight.landed());
+                landed.await.unwrap_or(Err(Missing::Timeout))
+            }
+            Err(why) => Err(why),
+        };
+        match (landed, old) {
+            (Err(_), Some(old)) => {
+                self.counters.ended("stale");
+                remembered(old)
+            }
+            (answer, _) => Told {
+                answer,
+                from_cache: false,
+            },
+        }
+    }
+
+    /// What is on this machine is not worth remembering.
+    fn remembers(&self) -> bool {
+        self.leaks() != Leaks::Nothing
+    }
+
+    fn fly(
+        self: &Arc<Self>,
+        question: Question,
+        subject: String,
+        key: String,
+        cache: &'static str,
+    ) -> Flight {
+        let this = self.clone();
+        let flight_key = key.clone();
+        self.flights
+            .join(&flight_key, &self.around.tasks, || async move {
+                this.ask(&question, &subject, &key, cache).await
+            })
+    }
+
+    async fn ask(
+        &self,
+        question: &Question,
+        subject: &str,
+        key: &str,
+        cache: &'static str,
+    ) -> Landing {
+        let now = self.around.clock.now();
+        if !self.breaker.admits(now) {
+            return Err(Missing::Resting);
+        }
+        if !self.quota.take(now) || !self.take_of_the_day().await {
+            return Err(Missing::Quota);
+        }
+        let started = Instant::now();
+        let mut exchange = self.source.ask(question, subject, now).await;
+        self.record(&exchange, subject, started, cache);
+        self.watch_shape(&exchange);
+        match std::mem::replace(&mut exchange.result, Ok(Content::Nothing)) {
+            Ok(content) => {
+                self.breaker.succeeded();
+                let answer = Arc::new(Answer {
+                    content,
+                    fetched_at: now,
+                });
+                if self.remembers() {
+                    self.cache.put(key, answer.clone()).await;
+                }
+                Ok(answer)
+            }
+            Err(failure) => {
+                self.take_failure(&failure);
+                Err(failure.missing())
+            }
+        }
+    }
+
+    /// Counts this question with those of other copies and of runs before, where there is a store to count in.
+    async fn take_of_the_day(&self) -> bool {
+        let Some((day, limit)) = self.quota.daily_limit(self.around.clock.now()) else {
+            return true;
+        };
+        let Some(store) = &self.around.store else {
+            return true;
+        };
+        let used = store.count_question(self.name(), day).await;
+        used.is_none_or(|used| used <= limit)
+    }
+
+    fn take_failure(&self, failure: &Failure) {
+        let now = self.around.clock.now();
+        let gatherer = self.name();
+        if let Failure::RateLimited { retry_after } = failure {
+            self.breaker.rest(now, *retry_after);
+            info!(gatherer, %failure, "source left alone");
+        } else if !failure.is_the_sources_fault() {
+            self.breaker.succeeded();
+        } else if self.breaker.failed(now) {
+            warn!(gatherer, %failure, "source left alone");
+        }
+    }
+
+    fn record(&self, exchange: &Exchange, subject: &str, started: Instant, cache: &'static str) {
+        let elapsed = started.elapsed();
+        if self.leaks() != Leaks::Nothing {
+            self.counters.called(elapsed);
+        }
+        let Some(log) = &self.around.log else { return };
+        log.write(Line {
+            at: self.around.clock.now(),
+            gatherer: self.name().into(),
+            indicator: subject.into(),
+            outcome: match &exchange.result {
+                Ok(Content::Nothing) => "unknown",
+                Ok(Content::Features(_) | Content::Domains(_)) => "ok",
+                Err(failure) => failure.missing().name(),
+            },
+            status: exchange.status,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            bytes: exchange.bytes,
+            cache,
+        });
+    }
+
+    fn watch_shape(&self, exchange: &Exchange) {
+        let now = self.around.clock.now();
+        let mut alerts = Vec::new();
+        {
+            let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Ok(Content::Features(readings)) = &exchange.result {
+                for (name, reading) in readings {
+                    if *reading == Reading::Missing(Missing::Unexpected) {
+                        alerts.extend(shape.unexpected(name, now));
+                    }
+                }
+            }
+            if let Some(document) = &exchange.document {
+                alerts.extend(shape.observe(document, now));
+            }
+        }
+        self.counters.drifted(alerts.len());
+        let mut kept = self
+            .around
+            .alerts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for alert in alerts {
+            warn!(gatherer = self.name(), kind = ?alert.kind, path = ?alert.path, sample = alert.sample,
+                "the shape of the source's answers changed");
+            if kept.len() >= ALERTS_KEPT {
+                kept.remove(0);
+            }
+            kept.push(alert);
+        }
+    }
+
+    /// The features of an answer, as far as they are wanted.
+    pub(crate) fn features_of(&self, told: &Told, wanted: &[&FeatureSpec]) -> Vec<Feature> {
+        let reading = |spec: &FeatureSpec| match &told.answer {
+            Err(why) => Reading::Missing(*why),
+            Ok(answer) => match &answer.content {
+                Content::Nothing | Content::Domains(_) => Reading::Missing(Missing::Unknown),
+                Content::Features(readings) => {
+                    let found = readings.iter().find(|(name, _)| *name == spec.name);
+                    found.map_or(Reading::Missing(Missing::Absent), |(_, reading)| {
+                        reading.clone()
+                    })
+                }
+            },
+        };
+        let fetched_at = told.answer.as_ref().ok().map(|answer| answer.fetched_at);
+        let feature = |spec: &&FeatureSpec| Feature {
+            name: spec.name.clone(),
+            category: spec.category,
+            reading: reading(spec),
+            gatherer: spec.gatherer.clone(),
+            fetched_at,
+            from_cache: told.from_cache,
+        };
+        wanted.iter().map(feature).collect()
+    }
+}
+
+fn missing(why: Missing) -> Told {
+    Told {
+        answer: Err(why),
+        from_cache: false,
+    }
+}
+
+fn remembered(answer: Arc<Answer>) -> Told {
+    Told {
+        answer: Ok(answer),
+        from_cache: true,
+    }
+}
+
+fn key(question: &Question, version: &str, subject: &str) -> String {
+    match question {
+        Question::Features(_) => format!("features {version} {subject}"),
+        Question::RecentDomains(_, limit) => format!("domains {version} {limit} {subject}"),
+    }
+}

@@ -1,0 +1,487 @@
+//! All gatherers together: what is known about an indicator, by the deadline.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use indicators::Indicator;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::cache::{CachePolicy, DiskStore, PostgresStore, Store, StoreError, StoreHandle};
+use crate::clock::Clock;
+use crate::config::{Config, GathererConfig, KeyError, StoreConfig};
+use crate::counters::GathererCounts;
+use crate::drift::DriftAlert;
+use crate::feature::{Feature, FeatureSpec, Gathered, Missing, Reading, Value};
+use crate::gate::{Handling, Leaks, Tlp};
+use crate::gatherer::{Gatherer, Manner, Policies, Surroundings};
+use crate::mapping::{Mapping, MappingError};
+use crate::query_log::{QueryLog, QueryLogError};
+use crate::selection::Selection;
+use crate::source::{
+    Content, DnsSource, GeoFiles, GeoFilesError, HttpSource, HttpSourceConfig, HttpSourceError,
+    Question, RecentDomain, SafeBrowsing, SafeBrowsingError, Source,
+};
+
+/// The gatherers that are no mappings.
+const DNS: &str = "dns";
+const SAFE_BROWSING: &str = "safe_browsing";
+const GEO: &str = "geo";
+
+/// The gatherer's name of features that the caller told.
+pub const OVERRIDE: &str = "override";
+
+/// How one indicator's features are gathered.
+#[derive(Clone, Debug)]
+pub struct GatherOptions {
+    /// Which are wanted.
+    pub selection: Selection,
+    /// How the indicator is marked, and whether anybody may be asked.
+    pub handling: Handling,
+    /// Whether remembered answers will do.
+    pub use_cache: bool,
+    /// How long it may take, if not as the settings say.
+    pub deadline: Option<Duration>,
+    /// Features that the caller knows better. Nobody is asked for them, and they are not remembered.
+    pub overrides: BTreeMap<String, Value>,
+}
+
+impl Default for GatherOptions {
+    fn default() -> Self {
+        GatherOptions {
+            selection: Selection::default(),
+            handling: Handling::default(),
+            use_cache: true,
+            deadline: None,
+            overrides: BTreeMap::new(),
+        }
+    }
+}
+
+/// The names that recently led to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentDomains {
+    /// Newest first, then the most seen.
+    pub domains: Vec<RecentDomain>,
+    /// Whether they were remembered from an earlier question.
+    pub from_cache: bool,
+}
+
+/// All gatherers of the settings.
+pub struct Gatherers {
+    gatherers: Vec<Arc<Gatherer>>,
+    /// Those that the settings name and that cannot work, with the reason.
+    disabled: Vec<(String, Vec<FeatureSpec>, String)>,
+    features: Vec<FeatureSpec>,
+    around: Arc<Surroundings>,
+    deadline: Duration,
+    offline: bool,
+}
+
+impl Gatherers {
+    /// Sets up the gatherers of the settings, and sources of the caller's own besides.
+    ///
+    /// A gatherer that cannot work (its key is missing, say) does not keep the others from working: it is logged, its features
+    /// are missing as `disabled`, and [`disabled`](Self::disabled) tells the reason.
+    ///
+    /// # Errors
+    /// When the settings contradict themselves, or the store of answers or the query log cannot be opened.
+    pub async fn start(
+        config: &Config,
+        more: Vec<Arc<dyn Source>>,
+        clock: Clock,
+    ) -> Result<Gatherers, StartError> {
+        let log = config.query_log.as_ref().map(QueryLog::open).transpose()?;
+        let around = Arc::new(Surroundings {
+            store: open_store(&config.cache, &clock).await?,
+            clock,
+            tasks: TaskTracker::new(),
+            log,
+            alerts: Mutex::default(),
+        });
+        let mut gatherers = Vec::new();
+        let mut disabled = Vec::new();
+        for (name, settings) in config.gatherers.iter().filter(|(_, g)| g.enabled) {
+            let plan = Plan::new(name, settings, config.mappings.as_deref())?;
+            let (policies, features) = (plan.policies.clone(), plan.features());
+            match plan.source(settings) {
+                Ok(source) => {
+                    gatherers.push(Arc::new(Gatherer::new(source, policies, around.clone())));
+                }
+                Err(error) => {
+                    let reason = chain(&error);
+                    warn!(gatherer = name, reason, "gatherer disabled");
+                    disabled.push((name.clone(), features, reason));
+                }
+            }
+        }
+        for source in more {
+            let policies = Policies::local();
+            gatherers.push(Arc::new(Gatherer::new(source, policies, around.clone())));
+        }
+        let enabled = gatherers.iter().flat_map(|g| g.features());
+        let features = enabled.chain(disabled.iter().flat_map(|(_, features, _)| features));
+        Ok(Gatherers {
+            features: features.cloned().collect(),
+            gatherers,
+            disabled,
+            around,
+            deadline: config.deadline.0,
+            offline: config.offline,
+        })
+    }
+
+    /// What can be asked for.
+    pub fn features(&self) -> &[FeatureSpec] {
+        &self.features
+    }
+
+    /// Gatherers of the settings that cannot work, and why.
+    pub fn disabled(&self) -> impl Iterator<Item = (&str, &str)> {
+        let disabled = self.disabled.iter();
+        disabled.map(|(name, _, reason)| (name.as_str(), reason.as_str()))
+    }
+
+    /// Gathers what is known about an indicator. Never fails and never takes longer than the deadline: what could not be had is
+    /// missing, with the reason.
+    pub async fn gather(&self, indicator: &Indicator, options: &GatherOptions) -> Gathered {
+        let manner = self.manner(options);
+        let is_wanted = |spec: &&FeatureSpec| {
+            options.selection.wants(spec) && !options.overrides.contains_key(&spec.name)
+        };
+        let asked = self.gatherers.iter().map(|gatherer| async move {
+            let wanted: Vec<&FeatureSpec> = gatherer.features().iter().filter(is_wanted).collect();
+            if wanted.is_empty() {
+                return Vec::new();
+            }
+            let question = Question::Features(indicator.clone());
+            let told = gatherer.answer(question, manner).await;
+            gatherer.features_of(&told, &wanted)
+        });
+        let mut features: Vec<Feature> = join_all(asked).await.into_iter().flatten().collect();
+        let disabled = self.disabled.iter().flat_map(|(_, features, _)| features);
+        features.extend(disabled.filter(is_wanted).map(|spec| Feature {
+            name: spec.name.clone(),
+            category: spec.category,
+            reading: Reading::Missing(Missing::Disabled),
+            gatherer: spec.gatherer.clone(),
+            fetched_at: None,
+            from_cache: false,
+        }));
+        features.extend(self.overridden(options));
+        Gathered {
+            indicator: indicator.to_string(),
+            kind: indicator.kind().into(),
+            features,
+        }
+    }
+
+    fn overridden<'a>(
+        &'a self,
+        options: &'a GatherOptions,
+    ) -> impl Iterator<Item = Feature> + use<'a> {
+        let known = self.features.iter();
+        known.filter_map(|spec| {
+            let value = options.overrides.get(&spec.name)?;
+            let fits = value.value_type() == spec.value_type;
+            Some(Feature {
+                name: spec.name.clone(),
+                category: spec.category,
+                reading: if fits {
+                    Reading::Value(value.clone())
+                } else {
+                    Reading::Missing(Missing::Unexpected)
+                },
+                gatherer: OVERRIDE.into(),
+                fetched_at: None,
+                from_cache: false,
+            })
+        })
+    }
+
+    /// The names that recently led to an address, at most `limit`.
+    ///
+    /// # Errors
+    /// Why they are not known. That none are known is no error.
+    pub async fn recent_domains(
+        &self,
+        ip: IpAddr,
+        limit: usize,
+        options: &GatherOptions,
+    ) -> Result<RecentDomains, Missing> {
+        let question = Question::RecentDomains(ip, limit);
+        let manner = self.manner(options);
+        let mut why = Missing::Disabled;
+        for gatherer in &self.gatherers {
+            let told = gatherer.answer(question.clone(), manner).await;
+            match told.answer {
+                Ok(answer) => {
+                    let domains = match &answer.content {
+                        Content::Domains(domains) => domains.clone(),
+                        Content::Nothing | Content::Features(_) => Vec::new(),
+                    };
+                    return Ok(RecentDomains {
+                        domains,
+                        from_cache: told.from_cache,
+                    });
+                }
+                Err(Missing::NotApplicable) => {}
+                Err(reason) => why = reason,
+            }
+        }
+        Err(why)
+    }
+
+    /// What was counted for each gatherer.
+    pub fn counts(&self) -> BTreeMap<String, GathererCounts> {
+        let counts = self.gatherers.iter().map(|g| (g.name().into(), g.counts()));
+        counts.collect()
+    }
+
+    /// The last changes in the shape of answers, oldest first.
+    pub fn drift_alerts(&self) -> Vec<DriftAlert> {
+        let alerts = self.around.alerts.lock();
+        alerts.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lines of the query log that were lost because the disk was too slow.
+    pub fn lost_log_lines(&self) -> u64 {
+        self.around.log.as_ref().map_or(0, QueryLog::dropped)
+    }
+
+    /// Waits until the questions under way are answered, at most so long, for their answers belong into the cache.
+    pub async fn stop(&self, grace: Duration) {
+        self.around.tasks.close();
+        let stopped = tokio::time::timeout(grace, self.around.tasks.wait()).await;
+        if stopped.is_err() {
+            warn!(
+                left = self.around.tasks.len(),
+                "stopped before all answers had come"
+            );
+        }
+    }
+
+    fn manner(&self, options: &GatherOptions) -> Manner {
+        Manner {
+            handling: Handling {
+                offline: options.handling.offline || self.offline,
+                ..options.handling
+            },
+            use_cache: options.use_cache,
+            deadline: tokio::time::Instant::now() + options.deadline.unwrap_or(self.deadline),
+        }
+    }
+}
+
+impl Policies {
+    fn local() -> Policies {
+        Policies {
+            cache: CachePolicy::default(),
+            quota: Default::default(),
+            breaker: Default::default(),
+            max_tlp: Tlp::Red,
+        }
+    }
+}
+
+/// A gatherer of the settings that is about to be made.
+struct Plan {
+    name: String,
+    mapping: Option<Mapping>,
+    policies: Policies,
+}
+
+impl Plan {
+    fn new(
+        name: &str,
+        settings: &GathererConfig,
+        folder: Option<&Path>,
+    ) -> Result<Plan, StartError> {
+        let mapping = if matches!(name, DNS | SAFE_BROWSING) {
+            None
+        } else {
+            Some(find_mapping(name, folder)?)
+        };
+        let mut policies = match &mapping {
+            Some(mapping) => Policies {
+                cache: mapping.cache.clone(),
+                quota: mapping.quota,
+                breaker: mapping.breaker,
+                max_tlp: mapping.max_tlp,
+            },
+            None => Policies {
+                max_tlp: Tlp::Green,
+                ..Policies::local()
+            },
+        };
+        policies.quota = settings.quota.unwrap_or(policies.quota);
+        policies.breaker = settings.breaker.unwrap_or(policies.breaker);
+        policies.max_tlp = settings.max_tlp.unwrap_or(policies.max_tlp);
+        if let Some(cache) = &settings.cache {
+            policies.cache =
+                lay_over(&policies.cache, cache).map_err(|source| StartError::CachePolicy {
+                    gatherer: name.into(),
+                    source: Box::new(source),
+                })?;
+        }
+        Ok(Plan {
+            name: name.into(),
+            mapping,
+            policies,
+        })
+    }
+
+    /// What it would tell if it could work.
+    fn features(&self) -> Vec<FeatureSpec> {
+        match &self.mapping {
+            Some(mapping) => mapping.features(),
+            None if self.name == DNS => DnsSource::specs(),
+            None => SafeBrowsing::specs(),
+        }
+    }
+
+    fn source(self, settings: &GathererConfig) -> Result<Arc<dyn Source>, SourceError> {
+        let Some(mut mapping) = self.mapping else {
+            if self.name == DNS {
+                return Ok(Arc::new(DnsSource::new(settings.resolve.clone())?));
+            }
+            let list = settings.list.as_ref().ok_or(SourceError::NoList)?;
+            return Ok(Arc::new(SafeBrowsing::open(list)?));
+        };
+        if self.name == GEO && !settings.files.is_empty() {
+            return Ok(Arc::new(GeoFiles::open(mapping, &settings.files)?));
+        }
+        if let Some(timeout) = settings.timeout {
+            mapping.timeout = timeout;
+        }
+        let config = HttpSourceConfig {
+            base_url: settings.base_url.clone(),
+            key: settings.key(&self.name)?,
+            parameters: settings.parameters.clone(),
+        };
+        Ok(Arc::new(HttpSource::new(mapping, config)?))
+    }
+}
+
+fn find_mapping(name: &str, folder: Option<&Path>) -> Result<Mapping, StartError> {
+    let wrong = |source| StartError::Mapping {
+        gatherer: name.to_owned(),
+        source,
+    };
+    if let Some(path) = folder.map(|folder| folder.join(format!("{name}.toml"))) {
+        match fs::read_to_string(&path) {
+            Ok(text) => return Mapping::parse(&text).map_err(wrong),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StartError::ReadMapping { path, source }),
+        }
+    }
+    let text = Mapping::shipped(name).ok_or_else(|| StartError::NoMapping(name.into()))?;
+    Mapping::parse(text).map_err(wrong)
+}
+
+fn lay_over(policy: &CachePolicy, more: &toml::Table) -> Result<CachePolicy, toml::de::Error> {
+    let base = toml::Table::try_from(policy).map_err(serde::de::Error::custom)?;
+    base.into_iter()
+        .chain(more.clone())
+        .collect::<toml::Table>()
+        .try_into()
+}
+
+async fn open_store(
+    config: &StoreConfig,
+    clock: &Clock,
+) -> Result<Option<Arc<StoreHandle>>, StartError> {
+    let store = match (&config.disk, &config.postgres) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(StartError::TwoStores),
+        (Some(path), None) => Store::Disk(DiskStore::open(path)?),
+        (None, Some(settings)) => Store::Postgres(PostgresStore::connect(settings).await?),
+    };
+    Ok(Some(Arc::new(StoreHandle::new(store, clock.clone()))))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// Why one gatherer cannot work.
+#[derive(Debug, thiserror::Error)]
+enum SourceError {
+    #[error(transparent)]
+    Http(#[from] HttpSourceError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Geo(#[from] GeoFilesError),
+    #[error(transparent)]
+    SafeBrowsing(#[from] SafeBrowsingError),
+    #[error("the settings name no list (`list`)")]
+    NoList,
+    #[error("names cannot be resolved")]
+    Dns(#[from] hickory_resolver::net::NetError),
+}
+
+/// Why the gatherers cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A gatherer that nobody knows.
+    #[error("there is no gatherer `{0}`, and no mapping of that name")]
+    NoMapping(String),
+    /// A mapping that is none.
+    #[error("the mapping of the gatherer `{gatherer}` is of no use")]
+    Mapping {
+        /// Whose.
+        gatherer: String,
+        /// Why.
+        #[source]
+        source: MappingError,
+    },
+    /// A mapping that cannot be read.
+    #[error("the mapping `{path}` cannot be read")]
+    ReadMapping {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A cache policy that is none.
+    #[error("the cache policy of the gatherer `{gatherer}` is wrong")]
+    CachePolicy {
+        /// Whose.
+        gatherer: String,
+        /// Why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// More than one place for answers.
+    #[error("answers are kept on disk or in a database, not both")]
+    TwoStores,
+    /// The store of answers.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The query log.
+    #[error(transparent)]
+    QueryLog(#[from] QueryLogError),
+}
+
+impl std::fmt::Debug for Gatherers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<(&str, Leaks)> = self
+            .gatherers
+            .iter()
+            .map(|g| (g.name(), g.leaks()))
+            .collect();
+        f.debug_struct("Gatherers")
+            .field("gatherers", &names)
+            .field("disabled", &self.disabled.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,253 @@
+//! Sources: those who can be asked about indicators. What is around the asking (cache, quota, rests, …) is not their business:
+//! that is the [`crate::Gatherer`]'s, and the same for all.
+
+mod dns;
+mod geo_files;
+mod http;
+mod safe_browsing;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use indicators::{Host, Indicator};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use dns::{DnsConfig, DnsSource};
+pub use geo_files::{GeoFiles, GeoFilesError};
+pub use http::{HttpSource, HttpSourceConfig, HttpSourceError};
+pub use safe_browsing::{SafeBrowsing, SafeBrowsingError};
+
+use crate::feature::{FeatureSpec, Missing, Reading};
+use crate::gate::Leaks;
+
+/// Somebody who can be asked.
+pub trait Source: Send + Sync {
+    /// Its name, as settings, options and counters call it.
+    fn name(&self) -> &str;
+
+    /// What it can tell.
+    fn features(&self) -> &[FeatureSpec];
+
+    /// Who learns of what it is asked.
+    fn leaks(&self) -> Leaks;
+
+    /// What tells its answers from those of other versions of it: part of the key they are remembered by.
+    fn version(&self) -> &str;
+
+    /// What is really asked for an indicator, so that questions with one answer share it (`www.example.com` and `example.com`
+    /// have one registration); `None` when this source has nothing to say of it.
+    fn subject(&self, question: &Question) -> Option<String>;
+
+    /// Asks. Ends by itself, within the source's timeout. `subject` is what [`subject`](Self::subject) made of the question.
+    fn ask<'a>(
+        &'a self,
+        question: &'a Question,
+        subject: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Exchange>;
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// The features of an indicator.
+    Features(Indicator),
+    /// The names that led to an address, newest first, at most so many.
+    RecentDomains(IpAddr, usize),
+}
+
+impl Question {
+    /// What it is about.
+    pub fn indicator(&self) -> Indicator {
+        match self {
+            Question::Features(indicator) => indicator.clone(),
+            Question::RecentDomains(ip, _) => Indicator::Ip(*ip),
+        }
+    }
+}
+
+/// What a source knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// Nothing about this indicator.
+    Nothing,
+    /// Readings of its features, by name. A feature that is not there is absent.
+    Features(Vec<(String, Reading)>),
+    /// Names that led to the address.
+    Domains(Vec<RecentDomain>),
+}
+
+/// A name that led to an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentDomain {
+    /// The name, in lower case and without the final dot.
+    pub name: String,
+    /// When it was last seen to.
+    pub last_seen: Option<Timestamp>,
+    /// How often it was seen to.
+    pub count: u64,
+}
+
+/// One question put to a source, and what came of it.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The answer.
+    pub result: Result<Content, Failure>,
+    /// The HTTP status, where there is one.
+    pub status: Option<u16>,
+    /// How long the answer was.
+    pub bytes: usize,
+    /// The whole answer, for the watch over its shape.
+    pub document: Option<serde_json::Value>,
+}
+
+impl Exchange {
+    /// An exchange without a document.
+    pub fn new(result: Result<Content, Failure>) -> Exchange {
+        Exchange {
+            result,
+            status: None,
+            bytes: 0,
+            document: None,
+        }
+    }
+}
+
+/// Why a source gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or it broke.
+    #[error("could not be reached: {0}")]
+    Unreachable(String),
+    /// It does not accept the key.
+    #[error("refuses our key (HTTP {0})")]
+    Refused(u16),
+    /// It wants us to slow down.
+    #[error("wants us to slow down")]
+    RateLimited {
+        /// For how long, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// It answered an error.
+    #[error("answered HTTP {0}")]
+    Status(u16),
+    /// Its answer cannot be read.
+    #[error("gave an unreadable answer: {0}")]
+    Malformed(String),
+    /// Its answer is longer than any good one.
+    #[error("gave an answer that is too long")]
+    TooLarge,
+    /// No authoritative server answered.
+    #[error("no authoritative server answered")]
+    NotAuthoritative,
+    /// The zone was asked about too often.
+    #[error("this zone was asked about too often")]
+    ZoneLimit,
+}
+
+impl Failure {
+    /// What it makes of the features.
+    pub fn missing(&self) -> Missing {
+        match self {
+            Failure::Timeout => Missing::Timeout,
+            Failure::Refused(_) => Missing::Refused,
+            Failure::RateLimited { .. } => Missing::RateLimited,
+            Failure::NotAuthoritative => Missing::NotAuthoritative,
+            Failure::ZoneLimit => Missing::Quota,
+            Failure::Unreachable(_)
+            | Failure::Status(_)
+            | Failure::Malformed(_)
+            | Failure::TooLarge => Missing::Failed,
+        }
+    }
+
+    /// Whether it speaks against the source, and not only against this one question.
+    pub fn is_the_sources_fault(&self) -> bool {
+        !matches!(self, Failure::NotAuthoritative | Failure::ZoneLimit)
+    }
+}
+
+/// How an indicator is put to a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectForm {
+    /// The address of an address, or of a URL or mail domain that is one.
+    Ip,
+    /// The whole name of a domain, or of the host of a URL or mail address.
+    Name,
+    /// The part of that name which somebody registered.
+    Registrable,
+}
+
+impl SubjectForm {
+    /// The indicator in this form, if it has one.
+    pub fn of(self, indicator: &Indicator) -> Option<String> {
+        let host = host(indicator)?;
+        match (self, host) {
+            (SubjectForm::Ip, Host::Ip(ip)) => Some(ip.to_string()),
+            (SubjectForm::Name, Host::Name(name)) => Some(name.as_str().into()),
+            (SubjectForm::Registrable, Host::Name(name)) => {
+                psl::domain_str(name.as_str()).map(str::to_owned)
+            }
+            (SubjectForm::Ip, Host::Name(_))
+            | (SubjectForm::Name | SubjectForm::Registrable, Host::Ip(_)) => None,
+        }
+    }
+}
+
+/// Where an indicator lives; hashes and ranges live nowhere.
+pub(crate) fn host(indicator: &Indicator) -> Option<Host> {
+    match indicator {
+        Indicator::Ip(ip) => Some(Host::Ip(*ip)),
+        Indicator::Domain(name) => Some(Host::Name(name.clone())),
+        Indicator::Url(url) => Some(url.host().clone()),
+        Indicator::Email(email) => Some(Host::Name(email.domain().clone())),
+        Indicator::Range(_) | Indicator::Hash(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(form: SubjectForm, indicator: &str, expected: Option<&str>) {
+        let indicator: Indicator = indicator.parse().unwrap();
+        assert_eq!(form.of(&indicator).as_deref(), expected, "{indicator}");
+    }
+
+    #[test]
+    fn indicators_are_asked_for_as_the_source_knows_them() {
+        check(SubjectForm::Ip, "192.0.2.7", Some("192.0.2.7"));
+        check(SubjectForm::Ip, "http://192.0.2.7/x", Some("192.0.2.7"));
+        check(SubjectForm::Ip, "example.com", None);
+        check(
+            SubjectForm::Name,
+            "a.b.example.co.uk",
+            Some("a.b.example.co.uk"),
+        );
+        check(
+            SubjectForm::Registrable,
+            "a.b.example.co.uk",
+            Some("example.co.uk"),
+        );
+        check(
+            SubjectForm::Registrable,
+            "https://www.example.com:8443/a",
+            Some("example.com"),
+        );
+        check(
+            SubjectForm::Registrable,
+            "me@mail.example.com",
+            Some("example.com"),
+        );
+        check(SubjectForm::Registrable, "co.uk", None);
+        check(SubjectForm::Name, "192.0.2.0/24", None);
+        check(SubjectForm::Name, "d41d8cd98f00b204e9800998ecf8427e", None);
+    }
+}

@@ -1,0 +1,421 @@
+//! DNS: what a name's own servers say of it.
+//!
+//! How long a name's addresses may be remembered (its TTL) tells much about it, and only its own servers know: every cache in
+//! between counts down. So the servers are found by way of a resolver, and then asked directly, without recursion; only what
+//! is marked as authoritative counts. If none of them answers so, the features are missing.
+//!
+//! Those servers are chosen by whoever owns the name. Their addresses pass the [address filter](crate::AddressFilter), the
+//! number of questions for one name is bounded, and so is that for one zone in a minute. Asking tells the owner that somebody
+//! looks.
+
+mod authority;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Content, Exchange, Failure, Question, Source, SubjectForm};
+use crate::address_filter::AddressFilter;
+use crate::feature::{Category, FeatureSpec, Reading, Value, ValueType};
+use crate::gate::Leaks;
+use crate::quota::{Quota, QuotaPolicy};
+use crate::span::Span;
+
+const NAME: &str = "dns";
+
+/// How many of a zone's servers are asked.
+const SERVERS: usize = 2;
+
+/// How often a server may say that another one knows better.
+const REFERRALS: usize = 3;
+
+/// How many names may stand for one another in a row.
+const ALIASES: usize = 8;
+
+/// How many zones are counted at a time.
+const ZONES: u64 = 10_000;
+
+/// How names are resolved.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsConfig {
+    /// The resolvers that find a name's servers; this machine's own if none is named.
+    pub resolvers: Vec<SocketAddr>,
+    /// Networks that may be contacted though they are not the public Internet.
+    pub allow: Vec<IpNet>,
+    /// How long all questions for one name may take.
+    pub timeout: Span,
+    /// How many questions one name is worth.
+    pub max_queries: usize,
+    /// How many names of one zone are asked for in a minute.
+    pub per_zone_per_minute: u64,
+    /// The port at which name servers answer.
+    pub port: u16,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        DnsConfig {
+            resolvers: Vec::new(),
+            allow: Vec::new(),
+            timeout: Span::seconds(4),
+            max_queries: 16,
+            per_zone_per_minute: 30,
+            port: 53,
+        }
+    }
+}
+
+/// Authoritative name servers.
+pub struct DnsSource {
+    config: DnsConfig,
+    features: Vec<FeatureSpec>,
+    resolver: TokioResolver,
+    filter: AddressFilter,
+    zones: moka::sync::Cache<Name, std::sync::Arc<Quota>>,
+}
+
+impl DnsSource {
+    /// What it can tell.
+    pub fn specs() -> Vec<FeatureSpec> {
+        [
+            ("dns_ttl", ValueType::Number),
+            ("dns_addresses", ValueType::Number),
+            ("dns_name_servers", ValueType::Number),
+            ("dns_alias", ValueType::Flag),
+        ]
+        .map(|(name, value_type)| FeatureSpec {
+            name: name.into(),
+            category: Category::PassiveDns,
+            value_type,
+            gatherer: NAME.into(),
+        })
+        .into()
+    }
+
+    /// Asks as the settings say.
+    ///
+    /// # Errors
+    /// When this machine names no resolvers, and the settings neither.
+    pub fn new(config: DnsConfig) -> Result<DnsSource, NetError> {
+        let resolver = if config.resolvers.is_empty() {
+            TokioResolver::builder_tokio()?
+        } else {
+            let servers = config.resolvers.iter().map(|at| server(*at)).collect();
+            let servers = ResolverConfig::from_name_servers(servers);
+            TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+        };
+        let mut options = ResolverOpts::default();
+        options.timeout = config.timeout.0 / 3;
+        options.attempts = 1;
+        options.edns0 = true;
+        Ok(DnsSource {
+            resolver: resolver.with_options(options).build()?,
+            features: DnsSource::specs(),
+            filter: AddressFilter::new(config.allow.clone()),
+            zones: moka::sync::Cache::builder()
+                .max_capacity(ZONES)
+                .time_to_idle(Duration::from_secs(120))
+                .build(),
+            config,
+        })
+    }
+
+    async fn look_up(&self, name: &str, now: Timestamp) -> Result<Content, Failure> {
+        let name = Name::from_ascii(format!("{name}."))
+            .map_err(|error| Failure::Malformed(error.to_string()))?;
+        let mut left = Budget(self.config.max_queries);
+        let Some((zone, servers)) = self.find_zone(&name, &mut left).await? else {
+            return Ok(Content::Nothing);
+        };
+        self.take_zone(&zone, now)?;
+        let name_servers = servers.len();
+        let Some(answer) = self.ask_zone(&name, zone, servers, &mut left).await? else {
+            return Ok(Content::Nothing);
+        };
+        let first = answer.answers.iter().find(|record| record.name == name);
+        let Some(first) = first else {
+            return Ok(Content::Nothing);
+        };
+        let ttl = f64::from(first.ttl);
+        let is_alias = first.data.record_type() == RecordType::CNAME;
+        let addresses = self.count_addresses(&name, answer, now, &mut left).await;
+        let mut readings = vec![
+            ("dns_ttl".to_owned(), Reading::number(ttl)),
+            (
+                "dns_name_servers".into(),
+                Reading::number(name_servers as f64),
+            ),
+            ("dns_alias".into(), Reading::Value(Value::Flag(is_alias))),
+        ];
+        if let Some(count) = addresses {
+            readings.push(("dns_addresses".into(), Reading::number(count as f64)));
+        }
+        Ok(Content::Features(readings))
+    }
+
+    /// The zone of the registrable name above this one, and the names of its servers.
+    async fn find_zone(
+        &self,
+        name: &Name,
+        left: &mut Budget,
+    ) -> Result<Option<(Name, Vec<Name>)>, Failure> {
+        let text = name.to_ascii().to_ascii_lowercase();
+        let text = text.trim_end_matches('.');
+        let registrable = psl::domain_str(text).unwrap_or(text);
+        let zone = Name::from_ascii(format!("{registrable}."))
+            .map_err(|error| Failure::Malformed(error.to_string()))?;
+        left.take()?;
+        match self.resolver.lookup(zone.clone(), RecordType::NS).await {
+            Ok(found) => {
+                let names = found.answers().iter().filter_map(name_server);
+                Ok(Some((zone, names.cloned().collect())))
+            }
+            Err(error) if says_nothing_is_there(&error) => Ok(None),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    fn take_zone(&self, zone: &Name, now: Timestamp) -> Result<(), Failure> {
+        let policy = QuotaPolicy {
+            per_minute: Some(self.config.per_zone_per_minute),
+            per_day: None,
+        };
+        let quota = self
+            .zones
+            .get_with(zone.clone(), || std::sync::Arc::new(Quota::new(policy)));
+        if quota.take(now) {
+            Ok(())
+        } else {
+            Err(Failure::ZoneLimit)
+        }
+    }
+
+    /// Asks a zone's servers, and those they send us to. `None` when they say that there is no such name.
+    async fn ask_zone(
+        &self,
+        name: &Name,
+        mut zone: Name,
+        mut servers: Vec<Name>,
+        left: &mut Budget,
+    ) -> Result<Option<Message>, Failure> {
+        for _ in 0..=REFERRALS {
+            let mut worst = Failure::NotAuthoritative;
+            let mut referral = None;
+            for address in self.addresses(&servers, left).await? {
+                let reply = match self.ask_server(address, name, left).await {
+                    Ok(reply) => reply,
+                    Err(failure) => {
+                        worst = failure;
+                        continue;
+                    }
+                };
+                let meta = &reply.metadata;
+                if meta.authoritative && meta.response_code == ResponseCode::NXDomain {
+                    return Ok(None);
+                }
+                if meta.authoritative && meta.response_code == ResponseCode::NoError {
+                    return Ok(Some(reply));
+                }
+                worst = Failure::NotAuthoritative;
+                referral = referred(&reply, name, &zone).or(referral);
+            }
+            // A server that only sends us on must send us down, or we might go in circles.
+            match referral {
+                Some((below, next)) => (zone, servers) = (below, next),
+                None => return Err(worst),
+            }
+        }
+        Err(Failure::NotAuthoritative)
+    }
+
+    /// The name's addresses: of the older kind first, and of the newer if there are none.
+    async fn ask_server(
+        &self,
+        address: IpAddr,
+        name: &Name,
+        left: &mut Budget,
+    ) -> Result<Message, Failure> {
+        let server = SocketAddr::new(address, self.config.port);
+        let timeout = self.config.timeout.0 / 3;
+        left.take()?;
+        let reply = authority::ask(server, name, RecordType::A, timeout).await?;
+        let is_empty = reply.metadata.authoritative
+            && reply.metadata.response_code == ResponseCode::NoError
+            && reply.answers.is_empty();
+        if !is_empty {
+            return Ok(reply);
+        }
+        left.take()?;
+        authority::ask(server, name, RecordType::AAAA, timeout).await
+    }
+
+    /// Addresses of servers, at most [`SERVERS`], which the filter lets through.
+    async fn addresses(&self, names: &[Name], left: &mut Budget) -> Result<Vec<IpAddr>, Failure> {
+        let mut addresses = BTreeSet::new();
+        for name in names.iter().take(2 * SERVERS) {
+            if addresses.len() >= SERVERS {
+                break;
+            }
+            for kind in [RecordType::A, RecordType::AAAA] {
+                left.take()?;
+                let Ok(found) = self.resolver.lookup(name.clone(), kind).await else {
+                    continue;
+                };
+                let mut good = found.answers().iter().filter_map(address_of);
+                if let Some(address) = good.find(|address| self.filter.passes(*address)) {
+                    addresses.insert(address);
+                    break;
+                }
+            }
+        }
+        Ok(addresses.into_iter().collect())
+    }
+
+    /// How many addresses the name has, also when they are in another zone. `None` when that could not be told.
+    async fn count_addresses(
+        &self,
+        name: &Name,
+        mut answer: Message,
+        now: Timestamp,
+        left: &mut Budget,
+    ) -> Option<usize> {
+        let mut at = name.clone();
+        for _ in 0..ALIASES {
+            let records = answer.answers.iter().filter(|record| record.name == at);
+            let mut addresses = 0;
+            let mut alias = None;
+            for record in records {
+                addresses += usize::from(address_of(record).is_some());
+                if let RData::CNAME(target) = &record.data {
+                    alias = Some(target.0.clone());
+                }
+            }
+            if addresses > 0 {
+                return Some(addresses);
+            }
+            at = alias?;
+            if answer.answers.iter().any(|record| record.name == at) {
+                continue;
+            }
+            let (zone, servers) = self.find_zone(&at, left).await.ok()??;
+            self.take_zone(&zone, now).ok()?;
+            answer = self.ask_zone(&at, zone, servers, left).await.ok()??;
+        }
+        None
+    }
+}
+
+impl Source for DnsSource {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn features(&self) -> &[FeatureSpec] {
+        &self.features
+    }
+
+    fn leaks(&self) -> Leaks {
+        Leaks::ToAdversary
+    }
+
+    fn version(&self) -> &str {
+        "1"
+    }
+
+    fn subject(&self, question: &Question) -> Option<String> {
+        match question {
+            Question::Features(indicator) => SubjectForm::Name.of(indicator),
+            Question::RecentDomains(..) => None,
+        }
+    }
+
+    fn ask<'a>(
+        &'a self,
+        _: &'a Question,
+        subject: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Exchange> {
+        async move {
+            let asked = tokio::time::timeout(self.config.timeout.0, self.look_up(subject, now));
+            Exchange::new(asked.await.unwrap_or(Err(Failure::Timeout)))
+        }
+        .boxed()
+    }
+}
+
+/// How many questions are left for a name. Answers can be made that lead to ever more of them.
+struct Budget(usize);
+
+impl Budget {
+    fn take(&mut self) -> Result<(), Failure> {
+        self.0 = self.0.checked_sub(1).ok_or(Failure::NotAuthoritative)?;
+        Ok(())
+    }
+}
+
+fn server(at: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(at.ip());
+    for connection in &mut server.connections {
+        connection.port = at.port();
+    }
+    server
+}
+
+fn address_of(record: &Record) -> Option<IpAddr> {
+    if let RData::A(v4) = record.data {
+        return Some(IpAddr::V4(v4.0));
+    }
+    if let RData::AAAA(v6) = record.data {
+        return Some(IpAddr::V6(v6.0));
+    }
+    None
+}
+
+fn name_server(record: &Record) -> Option<&Name> {
+    if let RData::NS(server) = &record.data {
+        return Some(&server.0);
+    }
+    None
+}
+
+/// The zone below `above` to which a reply sends us, and its servers.
+fn referred(reply: &Message, name: &Name, above: &Name) -> Option<(Name, Vec<Name>)> {
+    let mut zone = None;
+    let mut servers = Vec::new();
+    for record in &reply.authorities {
+        if let Some(server) = name_server(record) {
+            let below =
+                above.zone_of(&record.name) && *above != record.name && record.name.zone_of(name);
+            if below && zone.as_ref().is_none_or(|zone| *zone == record.name) {
+                zone = Some(record.name.clone());
+                servers.push(server.clone());
+            }
+        }
+    }
+    zone.map(|zone| (zone, servers))
+}
+
+fn says_nothing_is_there(error: &NetError) -> bool {
+    matches!(error, NetError::Dns(DnsError::NoRecordsFound(none))
+        if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError))
+}
+
+fn failure(error: &NetError) -> Failure {
+    if matches!(error, NetError::Timeout) {
+        return Failure::Timeout;
+    }
+    Failure::Unreachable(format!("the resolver: {error}"))
+}
