@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model_server::openapi_text;
 use serde::Deserialize;
 use utoipa::openapi::schema::{
     ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
@@ -47,8 +48,7 @@ pub(crate) fn text(document: &OpenApi) -> String {
     if let Some(parameters) = post.and_then(|post| post.parameters.as_mut()) {
         parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if it.name == "strict"));
     }
-    let text = document.to_pretty_json();
-    text.expect("strings, numbers and maps with string keys are JSON") + "\n"
+    openapi_text(&document)
 }
 
 /// The answers, each under the caller's own text.

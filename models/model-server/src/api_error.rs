@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
 
 /// A request that could not be answered.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -81,4 +82,15 @@ pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => ApiError::internal(error).into_response(),
     }
+}
+
+/// JSON that is text already, as an answer.
+pub fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// An OpenAPI document as it is checked in and served.
+pub fn openapi_text(document: &OpenApi) -> String {
+    let text = document.to_pretty_json();
+    text.expect("strings, numbers and maps with string keys are JSON") + "\n"
 }

@@ -10,7 +10,7 @@ mod frame;
 mod listening;
 mod metrics;
 
-pub use api_error::{ApiError, ErrorAnswer, ErrorBody, json_response};
+pub use api_error::{ApiError, ErrorAnswer, ErrorBody, json_response, json_text, openapi_text};
 pub use body::{MAX_BODY, read_body};
 pub use endpoint_file::EndpointFile;
 pub use frame::{MAX_URL, framed, health};
