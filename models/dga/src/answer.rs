@@ -38,8 +38,15 @@ pub struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     probability: Option<f32>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    prediction: Option<PredictionAnswer<'a>>,
+    /// The family whose prediction list has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'a str>,
+    /// The day it was predicted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<&'a str>,
+    /// The seed it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script_share: Option<f64>,
     /// What speaks for the verdict, in words.
@@ -49,15 +56,6 @@ pub struct Answer<'a> {
     /// What every feature added to the log-odds.
     #[serde(skip_serializing_if = "Option::is_none")]
     contributions: Option<Vec<ContributionAnswer>>,
-}
-
-#[derive(Clone, Debug, Serialize, ToSchema)]
-struct PredictionAnswer<'a> {
-    family: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    date: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<&'a str>,
 }
 
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -109,11 +107,9 @@ impl<'a> Answer<'a> {
             label: verdict.label.as_deref(),
             reason: verdict.basis.code(),
             probability: judged.map(|(_, margin)| detector.probability(margin)),
-            prediction: prediction(verdict).map(|prediction| PredictionAnswer {
-                family: &prediction.family,
-                date: prediction.date.as_deref(),
-                seed: prediction.seed.as_deref(),
-            }),
+            family: prediction(verdict).map(|prediction| &*prediction.family),
+            date: prediction(verdict).and_then(|prediction| prediction.date.as_deref()),
+            seed: prediction(verdict).and_then(|prediction| prediction.seed.as_deref()),
             script_share: match verdict.basis {
                 Basis::OtherScript { uniformity } => Some(uniformity),
                 Basis::Model { .. }

@@ -20,12 +20,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use model_server::{
-    ApiError, ErrorAnswer, HttpMetrics, exposition, framed, health, json_response, json_text,
-    openapi_text, read_body,
+    ApiError, ErrorAnswer, HttpMetrics, batch_schema, exposition, framed, health, json_response,
+    json_text, openapi_text, read_body,
 };
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{OpenApi, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -42,6 +44,17 @@ pub const FUNCTIONS: [(&str, &str); 1] = [("apply", "apply")];
     description = "Tells generated domain names, as malware uses them, from real ones."
 ))]
 struct Head;
+
+/// A batch of names: strings, or objects with a `host`. Anything else is answered as `legit`, with the reason.
+struct Names;
+
+impl PartialSchema for Names {
+    fn schema() -> RefOr<Schema> {
+        batch_schema(request::MAX_ITEMS).into()
+    }
+}
+
+impl ToSchema for Names {}
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -114,7 +127,7 @@ async fn apply(
     params(("explain" = Option<bool>, Query, description = "What every feature contributed; for up to 500 names.")),
     request_body(
         description = "Strings, or objects with a `host`. Anything else is answered as `legit`, with the reason.",
-        content((Vec<String> = "application/json"), (String = "application/x-ndjson")),
+        content((Names = "application/json"), (String = "application/x-ndjson")),
     ),
     responses(
         (status = 200, description = "A verdict for each name, in the form and order of the names.",

@@ -4,7 +4,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::OpenApi;
 
 /// A request that could not be answered.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -87,10 +86,4 @@ pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
 /// JSON that is text already, as an answer.
 pub fn json_text(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
-}
-
-/// An OpenAPI document as it is checked in and served.
-pub fn openapi_text(document: &OpenApi) -> String {
-    let text = document.to_pretty_json();
-    text.expect("strings, numbers and maps with string keys are JSON") + "\n"
 }
