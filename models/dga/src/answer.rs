@@ -1,6 +1,7 @@
 //! Verdicts as callers get them.
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::detector::{Basis, Detector, Reason, Verdict};
 use crate::prediction_list::Prediction;
@@ -15,59 +16,74 @@ const GENERATED: &str = "dga";
 const LEGIT: &str = "legit";
 
 /// The answer to one name: one flat object, of which callers have always read `is_malicious`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Verdict)]
 pub struct Answer<'a> {
+    /// `dga` or `legit`.
+    #[schema(value_type = String, example = "dga")]
     is_malicious: &'static str,
+    /// From 0 to 100; from the threshold on the name is called generated.
     #[serde(serialize_with = "one_digit")]
     score: f64,
     #[serde(serialize_with = "one_digit")]
+    #[schema(minimum = 0, maximum = 100)]
     threshold: f64,
     /// The label that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
     /// What the verdict rests on.
+    #[schema(value_type = String, example = "model")]
     reason: &'static str,
+    /// How sure the model is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     probability: Option<f32>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    prediction: Option<PredictionAnswer<'a>>,
+    /// The family whose prediction list has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'a str>,
+    /// The day it was predicted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<&'a str>,
+    /// The seed it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script_share: Option<f64>,
     /// What speaks for the verdict, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
     reasons: Vec<&'static str>,
     /// What every feature added to the log-odds.
     #[serde(skip_serializing_if = "Option::is_none")]
     contributions: Option<Vec<ContributionAnswer>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct PredictionAnswer<'a> {
-    family: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    date: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<&'a str>,
-}
-
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct ContributionAnswer {
+    #[schema(value_type = String)]
     feature: &'static str,
+    #[schema(value_type = String)]
     meaning: &'static str,
     value: f32,
     contribution: f64,
 }
 
 /// The answer to one name of a batch.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = BatchVerdict)]
 pub struct BatchAnswer<'a> {
     /// The name, as it was written; null where there was none.
+    #[schema(required)]
     pub host: Option<&'a str>,
+    /// `dga` or `legit`.
+    #[schema(value_type = String, example = "dga")]
     is_malicious: &'static str,
+    /// From 0 to 100.
     #[serde(serialize_with = "one_digit")]
     score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<&'a str>,
+    #[schema(value_type = String, example = "model")]
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<&'a str>,
@@ -91,11 +107,9 @@ impl<'a> Answer<'a> {
             label: verdict.label.as_deref(),
             reason: verdict.basis.code(),
             probability: judged.map(|(_, margin)| detector.probability(margin)),
-            prediction: prediction(verdict).map(|prediction| PredictionAnswer {
-                family: &prediction.family,
-                date: prediction.date.as_deref(),
-                seed: prediction.seed.as_deref(),
-            }),
+            family: prediction(verdict).map(|prediction| &*prediction.family),
+            date: prediction(verdict).and_then(|prediction| prediction.date.as_deref()),
+            seed: prediction(verdict).and_then(|prediction| prediction.seed.as_deref()),
             script_share: match verdict.basis {
                 Basis::OtherScript { uniformity } => Some(uniformity),
                 Basis::Model { .. }

@@ -2,6 +2,7 @@
 
 pub(crate) mod evaluate;
 pub(crate) mod generate;
+pub(crate) mod openapi;
 pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod train;

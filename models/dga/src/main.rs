@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use command::{evaluate::Evaluate, generate::Generate, score::Score, serve::Serve, train::Train};
+use command::{
+    evaluate::Evaluate, generate::Generate, openapi::OpenApi, score::Score, serve::Serve,
+    train::Train,
+};
 
 /// Tells generated domain names, as malware uses them, from real ones.
 #[derive(Debug, Parser)]
@@ -30,6 +33,9 @@ enum Command {
     Evaluate(Evaluate),
     /// Print the names a family's generator makes, as a prediction list.
     Generate(Generate),
+    /// Print what is promised about the HTTP API, as an OpenAPI 3.1 document.
+    #[command(name = "openapi")]
+    OpenApi(OpenApi),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +62,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Generate(generate) => generate.run(),
+        Command::OpenApi(openapi) => openapi.run(),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use model_server::{batch_schema, openapi_text};
 use serde::Deserialize;
-use utoipa::openapi::schema::{
-    ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
-};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{IntoParams, OpenApi as _, PartialSchema, ToSchema};
 
@@ -47,8 +46,7 @@ pub(crate) fn text(document: &OpenApi) -> String {
     if let Some(parameters) = post.and_then(|post| post.parameters.as_mut()) {
         parameters.retain(|parameter| !matches!(parameter, RefOr::T(it) if it.name == "strict"));
     }
-    let text = document.to_pretty_json();
-    text.expect("strings, numbers and maps with string keys are JSON") + "\n"
+    openapi_text(&document)
 }
 
 /// The answers, each under the caller's own text.
@@ -75,12 +73,7 @@ pub(crate) struct Indicators(
 
 impl PartialSchema for Indicators {
     fn schema() -> RefOr<Schema> {
-        let anything = SchemaType::AnyValue;
-        ArrayBuilder::new()
-            .items(ObjectBuilder::new().schema_type(anything))
-            .min_items(Some(1))
-            .max_items(Some(MAX_BODY_ITEMS))
-            .into()
+        batch_schema(MAX_BODY_ITEMS).into()
     }
 }
 

@@ -26,7 +26,7 @@ pub struct CacheSettings {
 impl Default for CacheSettings {
     fn default() -> Self {
         CacheSettings {
-            capacity: 16 * 1024 * 1024,
+            capacity: 8 * 1024 * 1024,
             lifetime: Duration::from_secs(600),
         }
     }

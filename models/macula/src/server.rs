@@ -23,7 +23,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
 use model_server::{
-    ApiError, ErrorAnswer, HttpMetrics, exposition, framed, health, json_response, read_body,
+    ApiError, ErrorAnswer, HttpMetrics, exposition, framed, health, json_response, json_text,
+    read_body,
 };
 use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
@@ -332,10 +333,6 @@ fn wants_lines(headers: &HeaderMap, form: BodyForm) -> bool {
         return true;
     }
     form == BodyForm::Lines && !accept.contains("application/json")
-}
-
-fn json_text(text: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 fn bad_request(error: RequestError) -> ApiError {

@@ -82,3 +82,8 @@ pub fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
         Err(error) => ApiError::internal(error).into_response(),
     }
 }
+
+/// JSON that is text already, as an answer.
+pub fn json_text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}

@@ -9,10 +9,12 @@ mod endpoint_file;
 mod frame;
 mod listening;
 mod metrics;
+mod openapi;
 
-pub use api_error::{ApiError, ErrorAnswer, ErrorBody, json_response};
+pub use api_error::{ApiError, ErrorAnswer, ErrorBody, json_response, json_text};
 pub use body::{MAX_BODY, read_body};
 pub use endpoint_file::EndpointFile;
 pub use frame::{MAX_URL, framed, health};
 pub use listening::{Bound, Listening, ServeError, stop_signal};
 pub use metrics::{HttpMetrics, METRICS_TYPE, exposition};
+pub use openapi::{batch_schema, openapi_text};

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::running::Server;
+use crate::running::{Server, dga, stdout};
 
 #[test]
 fn a_server_answers_as_callers_expect_and_leaves_nothing_behind() {
@@ -208,4 +208,27 @@ fn predicted_names_are_found_with_their_family() {
     );
     let (_, model) = server.get("/model");
     assert!(model["quality"]["folds"]["auc"]["value"].as_f64().unwrap() > 0.99);
+}
+
+#[test]
+fn the_openapi_document_is_the_one_that_is_checked_in_and_served() {
+    let kept = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json")).unwrap();
+    let made = dga(&["openapi"]);
+    assert!(
+        stdout(&made) == kept,
+        "models/dga/openapi.json is not up to date; make it anew by: cargo run -p dga -- openapi > models/dga/openapi.json"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (status, served) = server.get("/openapi.json");
+    assert_eq!(
+        (status, served),
+        (200, serde_json::from_str(&kept).unwrap())
+    );
+    let metrics = server.ask(b"GET /metrics HTTP/1.1\r\nHost: dga\r\nConnection: close\r\n\r\n");
+    assert!(
+        metrics.1.contains("dga_http_requests_total"),
+        "{}",
+        metrics.1
+    );
 }

@@ -27,7 +27,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
     /// How many MiB of scores to keep; 0 for none.
-    #[arg(long, value_name = "MIB", default_value_t = 16)]
+    #[arg(long, value_name = "MIB", default_value_t = 8)]
     cache_size: u16,
     /// For how many seconds a score may be given again.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]

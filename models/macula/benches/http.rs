@@ -1,0 +1,256 @@
+//! What a score costs over HTTP, beside a bare axum server that gives the query back, started in the same run; and what the
+//! service takes in memory.
+//!
+//! Goals: the median of a single score within 30 µs of the bare server's; at most 60 MB without lists.
+//!
+//! Rounds of all alternate, so that a noisy machine is noisy for all; the figures are medians over the rounds. The bare server
+//! is a process of its own, this program called with `echo`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that meets what it does not expect has failed"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::RawQuery;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(1000);
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("echo") {
+        return echo();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("blacklist.txt"), "# nothing yet\n").unwrap();
+    let macula = macula(folder.path());
+    let plain = plain();
+    println!("without lists:");
+    println!(
+        "  memory after the start             {:6.1} MB   (goal: at most 60)",
+        macula.megabytes()
+    );
+    singles(&macula, &plain);
+    batches(&macula);
+    fill(&macula);
+    println!(
+        "  memory with the cache filled       {:6.1} MB   (goal: at most 60)",
+        macula.megabytes()
+    );
+}
+
+/// The bare server: what axum, tokio and the loopback cost without any work.
+#[tokio::main]
+async fn echo() {
+    let answer = async |RawQuery(query): RawQuery| query.unwrap_or_default();
+    let router = Router::new().route("/api/score", get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("http://{}", listener.local_addr().unwrap());
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+    axum::serve(listener, router).await.unwrap();
+}
+
+/// A server that goes away with its owner.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Waits for the line that says where the server is, and reads on so that it never meets a closed pipe.
+    fn listening(child: Child, said: impl Read + Send + 'static) -> Server {
+        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains("http://")).unwrap();
+        thread::spawn(move || lines.for_each(drop));
+        let address = line.split("http://").nth(1).unwrap();
+        let address = address.split(['"', ' ']).next().unwrap().to_owned();
+        Server { child, address }
+    }
+
+    /// What of its memory is in use now.
+    fn megabytes(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes * 1024.0 / 1e6
+    }
+}
+
+fn macula(lists: &Path) -> Server {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_macula"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--lists"])
+        .arg(lists)
+        .env("RUST_LOG", "info")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = child.stderr.take().unwrap();
+    Server::listening(child, log)
+}
+
+fn plain() -> Server {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg("echo")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = child.stdout.take().unwrap();
+    Server::listening(child, said)
+}
+
+/// A connection that is kept.
+struct Connection {
+    stream: BufReader<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    fn to(server: &Server) -> Connection {
+        let stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let limit = Some(Duration::from_secs(60));
+        stream.set_read_timeout(limit).unwrap();
+        Connection {
+            stream: BufReader::with_capacity(1 << 20, stream),
+            answer: Vec::new(),
+        }
+    }
+
+    /// Sends a request and reads all of its answer.
+    fn ask(&mut self, request: &[u8]) {
+        self.stream.get_mut().write_all(request).unwrap();
+        let mut length = 0;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.stream.read_line(&mut line).unwrap() > 0, "it hung up");
+            let lower = line.trim().to_ascii_lowercase();
+            if lower.is_empty() {
+                break;
+            }
+            assert!(
+                !lower.starts_with("http/") || lower.contains(" 200 "),
+                "{lower}"
+            );
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        self.answer.resize(length, 0);
+        self.stream.read_exact(&mut self.answer).unwrap();
+    }
+}
+
+fn requests(options: &str) -> Vec<Vec<u8>> {
+    (0..10_000)
+        .map(|n| {
+            let path = format!("/api/score?indicators=host-{n}.example{options}");
+            format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
+        })
+        .collect()
+}
+
+/// The median and the 99th percentile of a request over one connection, in µs.
+fn load(server: &Server, requests: &[Vec<u8>]) -> (f64, f64) {
+    let mut connection = Connection::to(server);
+    let start = Instant::now();
+    let mut taken = Vec::new();
+    for request in requests.iter().cycle() {
+        let before = Instant::now();
+        connection.ask(request);
+        taken.push(before.elapsed().as_secs_f64() * 1e6);
+        if start.elapsed() >= ROUND {
+            break;
+        }
+    }
+    taken.sort_by(f64::total_cmp);
+    (taken[taken.len() / 2], taken[taken.len() * 99 / 100])
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn singles(macula: &Server, plain: &Server) {
+    let kinds = [
+        ("bare echo", plain, ""),
+        ("score, from the cache", macula, ""),
+        ("score, made anew", macula, "&useCache=false"),
+        ("score, explained", macula, "&explain=true&summary=true"),
+    ];
+    let kinds = kinds.map(|(name, server, options)| (name, server, requests(options)));
+    let mut rounds = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        for ((_, server, requests), rounds) in kinds.iter().zip(&mut rounds) {
+            rounds.push(load(server, requests));
+        }
+    }
+    println!("one indicator a request, over one connection:");
+    let half = |rounds: &[(f64, f64)]| median(rounds.iter().map(|round| round.0).collect());
+    let bare = half(&rounds[0]);
+    for ((name, ..), rounds) in kinds.iter().zip(&rounds) {
+        let most = median(rounds.iter().map(|round| round.1).collect());
+        let half = half(rounds);
+        let above = half - bare;
+        println!(
+            "  {name:24} median {half:6.1} µs, 99 % {most:6.1} µs, {above:+5.1} µs   (goal: at most +30)"
+        );
+    }
+}
+
+fn batches(macula: &Server) {
+    let names: Vec<String> = (0..10_000)
+        .map(|n| format!("\"host-{n}.example\""))
+        .collect();
+    let body = format!("[{}]", names.join(","));
+    let head = "POST /api/score?useCache=false HTTP/1.1\r\nHost: bench";
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut connection = Connection::to(macula);
+    let round = |_| {
+        let before = Instant::now();
+        connection.ask(request.as_bytes());
+        before.elapsed().as_secs_f64()
+    };
+    let seconds = median((0..15).map(round).collect());
+    println!(
+        "batches of 10,000: {:.1} ms, {:.0} indicators/s",
+        seconds * 1e3,
+        1e4 / seconds
+    );
+}
+
+/// Scores far more different names than the cache holds.
+fn fill(macula: &Server) {
+    let mut connection = Connection::to(macula);
+    for batch in 0..20 {
+        let names: Vec<String> = (0..10_000)
+            .map(|n| format!("\"a-somewhat-longer-name-{batch}-{n}.example\""))
+            .collect();
+        let body = format!("[{}]", names.join(","));
+        let head = "POST /api/score HTTP/1.1\r\nHost: bench";
+        let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        connection.ask(request.as_bytes());
+    }
+}
