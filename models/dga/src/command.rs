@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use dga::calibration::OPERATING_POINT;
 use dga::corpus::List;
 use dga::detector::Detector;
 use dga::evaluation::{Detection, Quality};
 use dga::model_files::ModelFiles;
 use dga::prediction_list::PredictionLists;
 use dga::training::Recipe;
+use model_evaluation::calibration::OPERATING_POINT;
 
 /// Which model judges, and from where on.
 #[derive(Debug, Args)]

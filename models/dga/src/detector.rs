@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use boosted_trees::{Contributions, Explainer, Objective, Predictor};
 
-use crate::calibration::{Calibration, OPERATING_POINT};
 use crate::features::{self, COUNT, FEATURES, Row};
 use crate::model_files::{LoadError, Manifest, ModelFiles};
 use crate::name::{Name, NotAName};
 use crate::ngrams::Tables;
 use crate::prediction_list::{Prediction, PredictionLists};
+use model_evaluation::calibration::{Calibration, OPERATING_POINT};
 
 /// Tells generated names from real ones.
 #[derive(Clone, Debug)]

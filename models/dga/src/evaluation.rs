@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::{SHORT, generated};
 use crate::families::{FAMILIES, Family, Kind};
-use crate::metrics::{Estimate, Scores};
 use crate::training::{Learned, Recipe, learn};
+use model_evaluation::metrics::{Estimate, Scores};
 
 /// How many folds there are.
 pub const FOLDS: usize = 5;
@@ -69,8 +69,8 @@ impl Detection {
     /// Measures scores.
     pub fn of(scores: &Scores) -> Detection {
         Detection {
-            real: scores.real().len(),
-            generated: scores.generated().len(),
+            real: scores.negatives().len(),
+            generated: scores.positives().len(),
             auc: scores.estimate(Scores::auc),
             recall_at_1_percent: scores.estimate(|scores| scores.recall_at(0.01)),
             recall_at_0_1_percent: scores.estimate(|scores| scores.recall_at(0.001)),

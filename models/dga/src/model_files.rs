@@ -12,10 +12,10 @@ use boosted_trees::{Model, xgboost};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::calibration::Calibration;
 use crate::evaluation::Quality;
 use crate::ngrams::{Tables, TablesError};
 use crate::training::{Learned, Recipe};
+use model_evaluation::calibration::Calibration;
 
 /// The form of these files. It changes when a detector could no longer read them rightly.
 const FORM: u32 = 1;

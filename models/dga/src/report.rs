@@ -4,10 +4,10 @@ mod plot;
 
 use std::fmt::Write;
 
-use crate::calibration::Calibration;
 use crate::evaluation::{Detection, Evaluation, Quality};
-use crate::metrics::{Estimate, Scores};
 use crate::training::Recipe;
+use model_evaluation::calibration::Calibration;
+use model_evaluation::metrics::{Estimate, Scores};
 use plot::{Axis, Plot, Series, bars};
 
 /// What the page says besides the figures.
@@ -204,7 +204,7 @@ fn precision(scores: &Scores) -> String {
 fn reliability(scores: &Scores) -> String {
     const BINS: usize = 10;
     let mut bins = [(0_usize, 0_usize, 0.0_f64); BINS];
-    for (margins, generated) in [(scores.real(), 0), (scores.generated(), 1)] {
+    for (margins, generated) in [(scores.negatives(), 0), (scores.positives(), 1)] {
         for margin in margins {
             let probability = 1.0 / (1.0 + f64::from(-margin).exp());
             let bin = ((probability * BINS as f64) as usize).min(BINS - 1);
@@ -230,10 +230,10 @@ fn reliability(scores: &Scores) -> String {
 
 fn scale(scores: &Scores) -> String {
     let calibration = Calibration::fit(scores);
-    let count = scores.real().len().max(1) as f64;
+    let count = scores.negatives().len().max(1) as f64;
     let points = (0..=100).map(|score| {
         let reached = scores
-            .real()
+            .negatives()
             .iter()
             .filter(|margin| calibration.score(**margin) >= f64::from(score));
         (f64::from(score), (reached.count() as f64 / count).max(1e-5))

@@ -8,8 +8,8 @@ use clap::Args;
 use dga::corpus::{List, SHORT};
 use dga::detector::Detector;
 use dga::evaluation::{Detection, evaluate};
-use dga::metrics::Scores;
 use dga::report::{About, of_evaluation, of_measurement};
+use model_evaluation::metrics::Scores;
 
 use super::train::{importance, learned};
 use super::{
@@ -109,8 +109,8 @@ impl Evaluate {
         print(&format!(
             "At the score {}: {:.2} % of the real and {:.2} % of the generated names longer than six raise an alarm\n",
             detector.threshold(),
-            reached(long.real()),
-            reached(long.generated()),
+            reached(long.negatives()),
+            reached(long.positives()),
         ))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use dga::calibration::Calibration;
 use dga::corpus::List;
 use dga::detector::Detector;
 use dga::evaluation::{Evaluation, added, evaluate, learned_families};
@@ -14,6 +13,7 @@ use dga::features::FEATURES;
 use dga::model_files::{Manifest, ModelFiles, Source};
 use dga::report::{About, of_evaluation};
 use dga::training::{Learned, Recipe, learn};
+use model_evaluation::calibration::Calibration;
 
 use super::{Lists, RecipeOptions, described, print, quality_text, tell, write_report};
 

@@ -1,13 +1,13 @@
 //! From margins to scores that mean the same in every model.
 //!
-//! A score of 50 is reached by one real name in a hundred, 75 by one in a thousand, 90 by one in ten thousand. Between such
+//! A score of 50 is reached by one negative in a hundred, 75 by one in a thousand, 90 by one in ten thousand. Between such
 //! points the scale is straight. What the trees answer is no such scale: it moves with every training.
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Scores;
 
-/// Scores, and the share of real names that reaches them.
+/// Scores, and the share of negatives that reaches them.
 const ANCHORS: [(f64, f64); 7] = [
     (10.0, 0.5),
     (25.0, 0.1),
@@ -18,7 +18,7 @@ const ANCHORS: [(f64, f64); 7] = [
     (99.0, 0.0),
 ];
 
-/// The score from which on a name is taken for generated, unless said otherwise.
+/// The score from which on something is taken for positive, unless said otherwise.
 pub const OPERATING_POINT: f64 = 50.0;
 
 /// A rising line through points, from margins to scores.
@@ -29,14 +29,19 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Fits the scale to margins of names that were not learned from.
+    /// Fits the scale to margins of rows that were not learned from.
     pub fn fit(scores: &Scores) -> Calibration {
-        let lowest = scores.real().first().copied().unwrap_or(-1.0).min(-1.0);
-        let highest = scores.generated().last().copied().unwrap_or(1.0);
+        let lowest = scores
+            .negatives()
+            .first()
+            .copied()
+            .unwrap_or(-1.0)
+            .min(-1.0);
+        let highest = scores.positives().last().copied().unwrap_or(1.0);
         let mut points = vec![(lowest, 0.0)];
         for (score, share) in ANCHORS {
             let margin = scores.threshold(share);
-            // With few names two anchors may fall together; the scale has to rise all the same.
+            // With few rows two anchors may fall together; the scale has to rise all the same.
             let above = points.last().map_or(lowest, |(last, _)| last.next_up());
             points.push((margin.max(above), score));
         }
@@ -99,20 +104,20 @@ mod tests {
     use super::*;
 
     fn fitted(count: usize) -> (Scores, Calibration) {
-        let real = (0..count)
+        let negatives = (0..count)
             .map(|at| (at as f32 / count as f32) * 8.0 - 10.0)
             .collect();
-        let scores = Scores::new(real, vec![0.0, 1.0, 5.0]);
+        let scores = Scores::new(negatives, vec![0.0, 1.0, 5.0]);
         let calibration = Calibration::fit(&scores);
         (scores, calibration)
     }
 
     #[test]
-    fn scores_are_reached_by_the_promised_share_of_real_names() {
+    fn scores_are_reached_by_the_promised_share_of_negatives() {
         let (scores, calibration) = fitted(100_000);
         for (score, share) in [(50.0, 0.01), (75.0, 0.001), (90.0, 0.0001)] {
             let reached = scores
-                .real()
+                .negatives()
                 .iter()
                 .filter(|margin| calibration.score(**margin) >= score - 1e-9);
             let reached = reached.count() as f64 / 100_000.0;

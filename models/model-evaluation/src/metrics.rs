@@ -3,16 +3,16 @@
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-/// How often a figure is computed anew from names drawn with replacement, to see how far it moves.
+/// How often a figure is computed anew from scores drawn with replacement, to see how far it moves.
 const RESAMPLES: usize = 300;
 
-/// Scores of real and generated names; a higher score says "generated".
+/// Scores of negatives and positives; a higher score says "positive".
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
-    /// Of real names, ascending.
-    real: Vec<f32>,
-    /// Of generated names, ascending.
-    generated: Vec<f32>,
+    /// Of negatives, ascending.
+    negatives: Vec<f32>,
+    /// Of positives, ascending.
+    positives: Vec<f32>,
 }
 
 /// A figure, and between what bounds it lies in 95 of 100 samples.
@@ -38,54 +38,57 @@ impl std::fmt::Display for Estimate {
 
 impl Scores {
     /// Scores in any order.
-    pub fn new(mut real: Vec<f32>, mut generated: Vec<f32>) -> Scores {
-        real.sort_unstable_by(f32::total_cmp);
-        generated.sort_unstable_by(f32::total_cmp);
-        Scores { real, generated }
+    pub fn new(mut negatives: Vec<f32>, mut positives: Vec<f32>) -> Scores {
+        negatives.sort_unstable_by(f32::total_cmp);
+        positives.sort_unstable_by(f32::total_cmp);
+        Scores {
+            negatives,
+            positives,
+        }
     }
 
-    /// Of real names, ascending.
-    pub fn real(&self) -> &[f32] {
-        &self.real
+    /// Of negatives, ascending.
+    pub fn negatives(&self) -> &[f32] {
+        &self.negatives
     }
 
-    /// Of generated names, ascending.
-    pub fn generated(&self) -> &[f32] {
-        &self.generated
+    /// Of positives, ascending.
+    pub fn positives(&self) -> &[f32] {
+        &self.positives
     }
 
-    /// How likely a generated name scores above a real one (the area under the ROC curve); ties count one half.
+    /// How likely a positive scores above a negative (the area under the ROC curve); ties count one half.
     pub fn auc(&self) -> f64 {
-        auc(&self.real, &self.generated)
+        auc(&self.negatives, &self.positives)
     }
 
-    /// The lowest score at which no larger share of the real names is reached.
+    /// The lowest score at which no larger share of the negatives is reached.
     pub fn threshold(&self, false_alarms: f64) -> f32 {
-        threshold(&self.real, false_alarms)
+        threshold(&self.negatives, false_alarms)
     }
 
-    /// The share of generated names at or above the score that only this share of the real ones reaches.
+    /// The share of positives at or above the score that only this share of the negatives reaches.
     pub fn recall_at(&self, false_alarms: f64) -> f64 {
-        share_from(&self.generated, self.threshold(false_alarms))
+        share_from(&self.positives, self.threshold(false_alarms))
     }
 
-    /// The share of generated names at or above a score.
+    /// The share of positives at or above a score.
     pub fn recall(&self, threshold: f32) -> f64 {
-        share_from(&self.generated, threshold)
+        share_from(&self.positives, threshold)
     }
 
-    /// The share of real names at or above a score.
+    /// The share of negatives at or above a score.
     pub fn false_alarms(&self, threshold: f32) -> f64 {
-        share_from(&self.real, threshold)
+        share_from(&self.negatives, threshold)
     }
 
-    /// A figure with its bounds, by drawing both kinds of names anew. The draws are the same each time.
+    /// A figure with its bounds, by drawing both kinds anew. The draws are the same each time.
     pub fn estimate(&self, figure: impl Fn(&Scores) -> f64) -> Estimate {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let figures = (0..RESAMPLES).map(|_| {
             figure(&Scores {
-                real: drawn(&self.real, &mut rng),
-                generated: drawn(&self.generated, &mut rng),
+                negatives: drawn(&self.negatives, &mut rng),
+                positives: drawn(&self.positives, &mut rng),
             })
         });
         let mut figures: Vec<f64> = figures.collect();
@@ -109,19 +112,25 @@ impl Scores {
     /// Every threshold that makes a difference, from the highest on.
     pub fn curve(&self) -> Vec<Point> {
         let mut points = Vec::new();
-        let (mut real, mut generated) = (self.real.len(), self.generated.len());
+        let (mut negatives, mut positives) = (self.negatives.len(), self.positives.len());
         loop {
-            let next = [self.real[..real].last(), self.generated[..generated].last()];
+            let next = [
+                self.negatives[..negatives].last(),
+                self.positives[..positives].last(),
+            ];
             let Some(threshold) = next.into_iter().flatten().copied().max_by(f32::total_cmp) else {
                 break;
             };
-            real = self.real[..real].partition_point(|score| *score < threshold);
-            generated = self.generated[..generated].partition_point(|score| *score < threshold);
-            let (alarms, found) = (self.real.len() - real, self.generated.len() - generated);
+            negatives = self.negatives[..negatives].partition_point(|score| *score < threshold);
+            positives = self.positives[..positives].partition_point(|score| *score < threshold);
+            let (alarms, found) = (
+                self.negatives.len() - negatives,
+                self.positives.len() - positives,
+            );
             points.push(Point {
                 threshold,
-                false_alarms: share(alarms, self.real.len()),
-                recall: share(found, self.generated.len()),
+                false_alarms: share(alarms, self.negatives.len()),
+                recall: share(found, self.positives.len()),
                 precision: share(found, found + alarms),
             });
         }
@@ -134,11 +143,11 @@ impl Scores {
 pub struct Point {
     /// Scores from here on are alarms.
     pub threshold: f32,
-    /// The share of real names among them all that raise one.
+    /// The share of negatives among them all that raise one.
     pub false_alarms: f64,
-    /// The share of generated names that raise one.
+    /// The share of positives that raise one.
     pub recall: f64,
-    /// The share of alarms that are right, in the mix of these names.
+    /// The share of alarms that are right, in this mix.
     pub precision: f64,
 }
 
@@ -157,12 +166,12 @@ fn share_from(sorted: &[f32], threshold: f32) -> f64 {
     )
 }
 
-fn threshold(real: &[f32], false_alarms: f64) -> f32 {
-    let allowed = (real.len() as f64 * false_alarms) as usize;
-    match real
+fn threshold(negatives: &[f32], false_alarms: f64) -> f32 {
+    let allowed = (negatives.len() as f64 * false_alarms) as usize;
+    match negatives
         .len()
         .checked_sub(allowed + 1)
-        .and_then(|last| real.get(last))
+        .and_then(|last| negatives.get(last))
     {
         // The first score above the highest that must not raise an alarm.
         Some(quiet) => quiet.next_up(),
@@ -170,20 +179,20 @@ fn threshold(real: &[f32], false_alarms: f64) -> f32 {
     }
 }
 
-fn auc(real: &[f32], generated: &[f32]) -> f64 {
+fn auc(negatives: &[f32], positives: &[f32]) -> f64 {
     let (mut below, mut equal) = (0_usize, 0_usize);
     let mut wins = 0.0;
-    for score in generated {
-        while below < real.len() && real[below] < *score {
+    for score in positives {
+        while below < negatives.len() && negatives[below] < *score {
             below += 1;
         }
         equal = equal.max(below);
-        while equal < real.len() && real[equal] <= *score {
+        while equal < negatives.len() && negatives[equal] <= *score {
             equal += 1;
         }
         wins += below as f64 + (equal - below) as f64 / 2.0;
     }
-    let pairs = real.len() as f64 * generated.len() as f64;
+    let pairs = negatives.len() as f64 * positives.len() as f64;
     if pairs > 0.0 { wins / pairs } else { 0.5 }
 }
 
@@ -213,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_lets_no_more_real_names_through_than_allowed() {
-        let real: Vec<f32> = (0..1000).map(|score| score as f32).collect();
-        let scores = Scores::new(real, vec![989.0, 990.0, 2000.0]);
+    fn a_threshold_lets_no_more_negatives_through_than_allowed() {
+        let negatives: Vec<f32> = (0..1000).map(|score| score as f32).collect();
+        let scores = Scores::new(negatives, vec![989.0, 990.0, 2000.0]);
         assert_eq!(scores.false_alarms(scores.threshold(0.01)), 0.01);
         assert!((scores.recall_at(0.01) - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(scores.false_alarms(scores.threshold(0.0)), 0.0);
@@ -232,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_holds_its_own_value_and_widens_with_fewer_names() {
+    fn an_estimate_holds_its_own_value_and_widens_with_fewer_of_them() {
         let scores = |count: usize| {
-            let real = (0..count).map(|at| (at * 7 % count) as f32).collect();
-            let generated = (0..count)
+            let negatives = (0..count).map(|at| (at * 7 % count) as f32).collect();
+            let positives = (0..count)
                 .map(|at| (at * 5 % count) as f32 + count as f32 / 3.0)
                 .collect();
-            Scores::new(real, generated).estimate(Scores::auc)
+            Scores::new(negatives, positives).estimate(Scores::auc)
         };
         let (few, many) = (scores(50), scores(2000));
         for estimate in [few, many] {

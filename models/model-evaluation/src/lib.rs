@@ -1,0 +1,7 @@
+//! What a classifier's scores are worth.
+//!
+//! [`metrics`] measures scores of things that are known: how often the harmless ones raise an alarm, how many of the others are
+//! found, and how sure that is. [`calibration`] turns margins into scores that mean the same in every model.
+
+pub mod calibration;
+pub mod metrics;
