@@ -1,14 +1,11 @@
 //! An evaluation as a page to look at: one HTML file with its plots inside, that needs nothing else.
 
-mod plot;
-
 use std::fmt::Write;
 
 use crate::evaluation::{Detection, Evaluation, Quality};
 use crate::training::Recipe;
-use model_evaluation::calibration::Calibration;
+use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
 use model_evaluation::metrics::{Estimate, Scores};
-use plot::{Axis, Plot, Series, bars};
 
 /// What the page says besides the figures.
 #[derive(Clone, Debug)]
@@ -164,91 +161,4 @@ fn plots(scores: &Scores, about: &About) -> String {
         );
     }
     html
-}
-
-fn figure(svg: &str, caption: &str) -> String {
-    format!(
-        "<figure>{svg}<figcaption>{}</figcaption></figure>\n",
-        escaped(caption)
-    )
-}
-
-fn roc(scores: &Scores) -> String {
-    let points = scores
-        .roc()
-        .into_iter()
-        .map(|(alarms, found)| (alarms.max(1e-5), found))
-        .collect();
-    Plot {
-        x: Axis::log("false alarms", 1e-5, 1.0),
-        y: Axis::linear("found", 0.0, 1.0),
-        series: vec![Series::line(points)],
-    }
-    .to_svg()
-}
-
-fn precision(scores: &Scores) -> String {
-    let points = scores
-        .curve()
-        .into_iter()
-        .map(|point| (point.recall, point.precision))
-        .collect();
-    Plot {
-        x: Axis::linear("recall", 0.0, 1.0),
-        y: Axis::linear("precision", 0.0, 1.0),
-        series: vec![Series::line(points)],
-    }
-    .to_svg()
-}
-
-fn reliability(scores: &Scores) -> String {
-    const BINS: usize = 10;
-    let mut bins = [(0_usize, 0_usize, 0.0_f64); BINS];
-    for (margins, generated) in [(scores.negatives(), 0), (scores.positives(), 1)] {
-        for margin in margins {
-            let probability = 1.0 / (1.0 + f64::from(-margin).exp());
-            let bin = ((probability * BINS as f64) as usize).min(BINS - 1);
-            bins[bin].0 += 1;
-            bins[bin].1 += generated;
-            bins[bin].2 += probability;
-        }
-    }
-    let filled = bins.iter().filter(|(count, _, _)| *count > 0);
-    let points = filled
-        .map(|(count, generated, sum)| (sum / *count as f64, *generated as f64 / *count as f64))
-        .collect();
-    Plot {
-        x: Axis::linear("probability given", 0.0, 1.0),
-        y: Axis::linear("share generated", 0.0, 1.0),
-        series: vec![
-            Series::faint(vec![(0.0, 0.0), (1.0, 1.0)]),
-            Series::dots(points),
-        ],
-    }
-    .to_svg()
-}
-
-fn scale(scores: &Scores) -> String {
-    let calibration = Calibration::fit(scores);
-    let count = scores.negatives().len().max(1) as f64;
-    let points = (0..=100).map(|score| {
-        let reached = scores
-            .negatives()
-            .iter()
-            .filter(|margin| calibration.score(**margin) >= f64::from(score));
-        (f64::from(score), (reached.count() as f64 / count).max(1e-5))
-    });
-    Plot {
-        x: Axis::linear("score", 0.0, 100.0),
-        y: Axis::log("real names that reach it", 1e-5, 1.0),
-        series: vec![Series::line(points.collect())],
-    }
-    .to_svg()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

@@ -1,7 +1,8 @@
 //! What a classifier's scores are worth.
 //!
 //! [`metrics`] measures scores of things that are known: how often the harmless ones raise an alarm, how many of the others are
-//! found, and how sure that is. [`calibration`] turns margins into scores that mean the same in every model.
+//! found, and how sure that is. [`calibration`] turns margins into scores that mean the same in every model. [`figures`] draws them for reports.
 
 pub mod calibration;
+pub mod figures;
 pub mod metrics;

@@ -213,7 +213,7 @@ impl Plot {
 }
 
 /// Horizontal bars with their names and values.
-pub(super) fn bars(rows: &[(String, f64)], most: f64) -> String {
+pub fn bars(rows: &[(String, f64)], most: f64) -> String {
     const ROW: f64 = 18.0;
     const NAMES: f64 = 170.0;
     let height = rows.len() as f64 * ROW + 8.0;

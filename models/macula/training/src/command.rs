@@ -1,0 +1,389 @@
+//! The commands: `gather`, `enrich`, `select`, `train`, `evaluate` and `export`, and the one that does the first two at once as
+//! `ml_eval -t trainingset -f raw-out -r enriched-out` always did.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boosted_trees::{Predictor, xgboost};
+use clap::{Args, Subcommand, ValueEnum};
+use futures_util::StreamExt;
+use gatherers::{Clock, Config, GatherOptions, Gatherers, StartError};
+use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind};
+use model_evaluation::metrics::Scores;
+
+use crate::labelled::{self, Label, Labelled, LabelledError};
+use crate::lexical::LexicalSource;
+use crate::report;
+use crate::rows::{self, Row, RowsError};
+use crate::selection;
+use crate::training::{self, About, LearnError, Learned, Quality, Recipe};
+
+/// How long questions under way are waited for at the end.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// One step from a labelled set to a model.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Step {
+    /// Gather what is known about a labelled set
+    Gather(GatherArgs),
+    /// Add what the text of each indicator tells
+    Enrich {
+        /// The gathered rows
+        #[arg(short = 'f', long)]
+        raw: PathBuf,
+        /// Where the enriched rows go
+        #[arg(short = 'r', long)]
+        enriched: PathBuf,
+    },
+    /// Show which features are worth having
+    Select {
+        /// The enriched rows
+        #[arg(short = 'r', long)]
+        rows: PathBuf,
+        /// How the model would be made
+        #[command(flatten)]
+        recipe: RecipeArgs,
+    },
+    /// Make a model and say how good it is
+    Train(TrainArgs),
+    /// Measure a model on rows it has not learned from
+    Evaluate {
+        /// The model's folder
+        #[arg(short, long)]
+        model: PathBuf,
+        /// The enriched rows
+        #[arg(short = 'r', long)]
+        rows: PathBuf,
+        /// Where the report goes (HTML)
+        #[arg(long)]
+        report: Option<PathBuf>,
+    },
+    /// Write the trees of a model as XGBoost's JSON
+    Export {
+        /// The model's folder
+        #[arg(short, long)]
+        model: PathBuf,
+        /// The file
+        #[arg(short, long)]
+        out: PathBuf,
+    },
+}
+
+/// What is gathered.
+#[derive(Args, Clone, Debug)]
+pub struct GatherArgs {
+    /// The labelled set: `indicator,label` lines, or NDJSON
+    #[arg(short = 't', long)]
+    trainingset: PathBuf,
+    /// Where the gathered rows go
+    #[arg(short = 'f', long)]
+    raw: PathBuf,
+    /// The gatherers' settings (TOML); without them, only what needs nobody
+    #[arg(long)]
+    settings: Option<PathBuf>,
+    /// How many indicators are asked about at once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+}
+
+/// The old form of the first two steps.
+#[derive(Args, Clone, Debug)]
+pub struct MlEvalArgs {
+    #[command(flatten)]
+    gather: GatherArgs,
+    /// Where the enriched rows go
+    #[arg(short = 'r', long)]
+    enriched: PathBuf,
+}
+
+/// How a model is made.
+#[derive(Args, Clone, Debug)]
+pub struct RecipeArgs {
+    /// How many trees
+    #[arg(long, default_value_t = Recipe::default().rounds)]
+    rounds: usize,
+    /// How deep
+    #[arg(long, default_value_t = Recipe::default().max_depth)]
+    depth: usize,
+    /// The share of the gain that the features kept make up
+    #[arg(long, default_value_t = Recipe::default().keep_gain)]
+    keep_gain: f64,
+    /// How many folds
+    #[arg(long, default_value_t = Recipe::default().folds)]
+    folds: usize,
+    /// For everything random
+    #[arg(long, default_value_t = Recipe::default().seed)]
+    seed: u64,
+}
+
+/// What is trained.
+#[derive(Args, Clone, Debug)]
+pub struct TrainArgs {
+    /// The enriched rows
+    #[arg(short = 'r', long)]
+    rows: PathBuf,
+    /// The folder the model goes into
+    #[arg(short, long)]
+    out: PathBuf,
+    /// For which indicators it is
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// Its name
+    #[arg(long, default_value = "macula")]
+    name: String,
+    /// Its version
+    #[arg(long, default_value = "1")]
+    model_version: String,
+    /// The share of features without which its answer says little
+    #[arg(long, default_value_t = 0.3)]
+    minimum_coverage: f64,
+    /// Where the report goes (HTML)
+    #[arg(long)]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Ip,
+    Domain,
+}
+
+impl RecipeArgs {
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            rounds: self.rounds,
+            max_depth: self.depth,
+            keep_gain: self.keep_gain,
+            folds: self.folds,
+            seed: self.seed,
+            ..Recipe::default()
+        }
+    }
+}
+
+/// Does one step. What it found out goes to `out`, how far it is to standard error. Apart from gathering it computes all the time:
+/// its thread does nothing else meanwhile.
+///
+/// # Errors
+/// Says which file or row is to blame.
+pub async fn run(step: Step, out: &mut (impl Write + Send)) -> Result<(), CommandError> {
+    match step {
+        Step::Gather(args) => gather(&args).await.map(drop),
+        Step::Enrich { raw, enriched } => enrich(rows::read(&raw)?, &enriched),
+        Step::Select { rows, recipe } => select(&rows, &recipe.recipe(), out),
+        Step::Train(args) => train(&args, out),
+        Step::Evaluate {
+            model,
+            rows,
+            report,
+        } => evaluate(&model, &rows, report.as_deref(), out),
+        Step::Export { model, out } => export(&model, &out),
+    }
+}
+
+/// Gathers and enriches at once.
+///
+/// # Errors
+/// Says which file or row is to blame.
+pub async fn run_ml_eval(args: MlEvalArgs) -> Result<(), CommandError> {
+    let rows = gather(&args.gather).await?;
+    enrich(rows, &args.enriched)
+}
+
+async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
+    let text = read(&args.trainingset)?;
+    let labelled = labelled::parse(&text).map_err(|source| CommandError::Labelled {
+        path: args.trainingset.clone(),
+        source,
+    })?;
+    let config = match &args.settings {
+        Some(path) => Config::parse(&read(path)?).map_err(|source| CommandError::Settings {
+            path: path.clone(),
+            source: Box::new(source),
+        })?,
+        None => Config::default(),
+    };
+    let lexical = Arc::new(LexicalSource::default());
+    let gatherers = Gatherers::start(&config, vec![lexical], Clock::system()).await?;
+    let options = GatherOptions::default();
+    let (of, mut rows) = (labelled.len(), Vec::new());
+    let asked = labelled.into_iter().map(|one| {
+        let (gatherers, options) = (&gatherers, &options);
+        async move {
+            let Labelled { indicator, label } = one;
+            let gathered = gatherers.gather(&indicator, options).await;
+            Row { label, gathered }
+        }
+    });
+    let mut asked = futures_util::stream::iter(asked).buffered(args.concurrency.into());
+    while let Some(row) = asked.next().await {
+        rows.push(row);
+        progress("gathered", rows.len(), of);
+    }
+    drop(asked);
+    gatherers.stop(GRACE).await;
+    rows::write(&args.raw, &rows)?;
+    Ok(rows)
+}
+
+fn enrich(mut rows: Vec<Row>, path: &Path) -> Result<(), CommandError> {
+    rows.iter_mut().for_each(Row::enrich);
+    Ok(rows::write(path, &rows)?)
+}
+
+fn learn(path: &Path, recipe: &Recipe) -> Result<(Vec<Row>, Learned), CommandError> {
+    let rows = rows::read(path)?;
+    let learned = training::learn(&rows, recipe, |done, of| progress("learned", done, of))?;
+    Ok((rows, learned))
+}
+
+fn select(path: &Path, recipe: &Recipe, out: &mut impl Write) -> Result<(), CommandError> {
+    let (rows, learned) = learn(path, recipe)?;
+    let mut kept = learned.importance;
+    kept.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    for (name, share) in &kept {
+        writeln!(out, "{:6.2} %  {name}", share * 100.0).map_err(CommandError::Output)?;
+    }
+    let everything = selection::contract_of(&rows).map_err(LearnError::from)?;
+    for feature in everything.features() {
+        if !kept.iter().any(|(name, _)| *name == feature.name) {
+            writeln!(out, " dropped  {}", feature.name).map_err(CommandError::Output)?;
+        }
+    }
+    Ok(())
+}
+
+fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let recipe = args.recipe.recipe();
+    let (rows, learned) = learn(&args.rows, &recipe)?;
+    let about = About {
+        name: args.name.clone(),
+        version: args.model_version.clone(),
+        kind: match args.kind {
+            Kind::Ip => ModelKind::Ip,
+            Kind::Domain => ModelKind::Domain,
+        },
+        minimum_coverage: args.minimum_coverage,
+    };
+    let model = training::bundle(&learned, &rows, &recipe, &about)?;
+    model.bundle().write(&args.out)?;
+    if let Some(path) = &args.report {
+        let on = format!("{} folds of the rows it was made of", recipe.folds);
+        let title = format!("{} {}", about.name, about.version);
+        let page = report::page(&title, &on, &learned.scores, &learned.importance);
+        write(path, page.as_bytes())?;
+    }
+    tell(&Quality::of(&learned.scores), out)
+}
+
+fn evaluate(
+    model: &Path,
+    rows: &Path,
+    report: Option<&Path>,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let model = IndicatorModel::load(Bundle::read(model)?)?;
+    let trees = model.bundle().trees(model.manifest())?;
+    let predictor = Predictor::new(&trees);
+    let mut margins = [Vec::new(), Vec::new()];
+    for row in rows::read(rows)? {
+        let encoded = model.manifest().features.encode(&row.gathered);
+        let margin = predictor.margin(&encoded.row);
+        margins[usize::from(row.label == Label::Malicious)].push(margin);
+    }
+    let [benign, malicious] = margins;
+    let scores = Scores::new(benign, malicious);
+    if let Some(path) = report {
+        let on = rows.display().to_string();
+        let title = format!("{} {}", model.manifest().name, model.manifest().version);
+        write(path, report::page(&title, &on, &scores, &[]).as_bytes())?;
+    }
+    tell(&Quality::of(&scores), out)
+}
+
+fn export(model: &Path, out: &Path) -> Result<(), CommandError> {
+    let model = IndicatorModel::load(Bundle::read(model)?)?;
+    let trees = model.bundle().trees(model.manifest())?;
+    write(out, &xgboost::to_json(&trees))
+}
+
+fn tell(quality: &Quality, out: &mut impl Write) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(quality).map_err(|e| CommandError::Output(e.into()))?;
+    writeln!(out, "{text}").map_err(CommandError::Output)
+}
+
+/// A line for every hundredth part. That nobody reads it is no failure.
+fn progress(what: &str, done: usize, of: usize) {
+    let hundredth = |done: usize| done * 100 / of.max(1);
+    if done == of || hundredth(done) != hundredth(done.saturating_sub(1)) {
+        drop(writeln!(io::stderr(), "{what} {done} of {of}"));
+    }
+}
+
+fn read(path: &Path) -> Result<String, CommandError> {
+    fs::read_to_string(path).map_err(|source| CommandError::File {
+        path: path.into(),
+        source,
+    })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    fs::write(path, bytes).map_err(|source| CommandError::File {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A file.
+    #[error("`{path}` cannot be read or written")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The labelled set.
+    #[error("`{path}` is no labelled set")]
+    Labelled {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LabelledError,
+    },
+    /// The settings.
+    #[error("`{path}` holds no settings of gatherers")]
+    Settings {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The gatherers.
+    #[error(transparent)]
+    Gatherers(#[from] StartError),
+    /// The rows.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// The training.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The output.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+}

@@ -1,0 +1,59 @@
+//! How good a model is, as one page of HTML that needs nothing else.
+
+use std::fmt::Write;
+
+use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
+use model_evaluation::metrics::Scores;
+
+use crate::training::Quality;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2733}\
+    h1,h2{font-weight:600}table{border-collapse:collapse}td,th{padding:.25rem .75rem;text-align:left;border-bottom:1px solid #dde3ea}\
+    svg{max-width:100%;height:auto}figure{margin:0}figcaption{color:#51606f}\
+    .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1.5rem}";
+
+/// The page. `on` says what the scores are of; `importance` may be empty.
+pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]) -> String {
+    let quality = Quality::of(scores);
+    let mut body = String::new();
+    let _ = write!(
+        body,
+        "<h1>{}</h1><p>Measured on {}: {} benign and {} malicious. Bounds hold 95 of 100 samples like these.</p><table>",
+        escaped(title),
+        escaped(on),
+        quality.benign,
+        quality.malicious
+    );
+    for (name, estimate) in [
+        ("Area under the ROC curve", quality.auc),
+        ("Found at 1 % false alarms", quality.found_at_1_percent),
+        ("Found at 0.1 % false alarms", quality.found_at_0_1_percent),
+    ] {
+        let _ = write!(body, "<tr><td>{name}</td><td>{estimate}</td></tr>");
+    }
+    body += "</table><div class=\"plots\">";
+    body += &figure(&roc(scores), "ROC: malicious ones found, by false alarms");
+    body += &figure(&precision(scores), "Precision and recall, in this mix");
+    body += &figure(
+        &reliability(scores),
+        "Calibration: how many are malicious of those given a probability",
+    );
+    body += &figure(&scale(scores), "Benign ones that reach a score");
+    body += "</div>";
+    if !importance.is_empty() {
+        let mut rows = importance.to_vec();
+        rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        rows.truncate(30);
+        let most = rows.first().map_or(1.0, |(_, share)| *share);
+        let drawn = bars(&rows, most);
+        body += &figure(
+            &drawn,
+            "What the trees look at: shares of the gain in training",
+        );
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title><style>{STYLE}</style></head>\
+         <body>{body}</body></html>\n",
+        escaped(title)
+    )
+}

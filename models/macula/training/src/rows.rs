@@ -1,0 +1,144 @@
+//! Rows: what was gathered about labelled indicators, one JSON line each. What a model is trained on.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use gatherers::Gathered;
+use indicators::Indicator;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::labelled::Label;
+use crate::lexical;
+
+/// A labelled indicator with its features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What it is known to be.
+    pub label: Label,
+    /// What is known about it.
+    #[serde(flatten)]
+    pub gathered: Gathered,
+}
+
+impl Row {
+    /// Adds what the text itself tells, unless the row has it already.
+    pub fn enrich(&mut self) {
+        let Ok(indicator) = self.gathered.indicator.parse::<Indicator>() else {
+            return;
+        };
+        let Some(name) = gatherers::SubjectForm::Name.of(&indicator) else {
+            return;
+        };
+        for (feature, reading) in lexical::readings(&name) {
+            if self.gathered.feature(&feature).is_none() {
+                self.gathered.features.push(gatherers::Feature {
+                    name: feature,
+                    category: gatherers::Category::Lexical,
+                    reading,
+                    gatherer: "lexical".into(),
+                    fetched_at: None,
+                    from_cache: false,
+                });
+            }
+        }
+    }
+
+    /// To which of so many folds it belongs. Names of one registration stay together, or a model would be asked about what it
+    /// has all but seen.
+    pub fn fold(&self, folds: usize) -> usize {
+        let name = &self.gathered.indicator;
+        let family = match name.parse::<Indicator>() {
+            Ok(indicator) => gatherers::SubjectForm::Registrable.of(&indicator),
+            Err(_) => None,
+        };
+        let digest = Sha256::digest(family.as_ref().unwrap_or(name));
+        let number = u64::from_be_bytes(digest[..8].try_into().unwrap_or_default());
+        (number % folds as u64) as usize
+    }
+}
+
+/// Reads rows.
+///
+/// # Errors
+/// When the file cannot be read, or a line is no row.
+pub fn read(path: &Path) -> Result<Vec<Row>, RowsError> {
+    let text = fs::read_to_string(path).map_err(|source| RowsError::File {
+        path: path.into(),
+        source,
+    })?;
+    let lines = text.lines().enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(at, line)| {
+            serde_json::from_str(line).map_err(|source| RowsError::Line {
+                path: path.into(),
+                line: at + 1,
+                source,
+            })
+        })
+        .collect()
+}
+
+/// Writes rows. The file appears when all of them are in it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, rows: &[Row]) -> Result<(), RowsError> {
+    let failed = |source| RowsError::File {
+        path: path.into(),
+        source,
+    };
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(".part");
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(&hidden)?);
+        for row in rows {
+            serde_json::to_writer(&mut file, row)?;
+            file.write_all(b"\n")?;
+        }
+        file.flush()?;
+        fs::rename(&hidden, path)
+    };
+    write().map_err(failed)
+}
+
+/// What tells these rows from others, whenever and by whichever gatherer their features were told.
+pub fn digest(rows: &[Row]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(format!("{:?} {}", row.label, row.gathered.indicator));
+        for feature in &row.gathered.features {
+            hash.update(format!(" {}={:?}", feature.name, feature.reading));
+        }
+        hash.update("\n");
+    }
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file of rows that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The file.
+    #[error("`{path}` cannot be read or written")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A line.
+    #[error("`{path}`, line {line}, is no gathered row")]
+    Line {
+        /// Of which file.
+        path: PathBuf,
+        /// Which.
+        line: usize,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}

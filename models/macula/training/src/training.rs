@@ -1,0 +1,273 @@
+//! From rows to a bundle: folds to measure and to calibrate on, and then a model of all of them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use boosted_trees::train::{Params, TrainError, train};
+use boosted_trees::{Dataset, Model, Predictor};
+use indicator_model::bundle::{FORM, Golden};
+use indicator_model::{
+    Bundle, Contract, ContractError, IndicatorModel, Manifest, ModelError, ModelKind, TrainingData,
+};
+use model_evaluation::calibration::Calibration;
+use model_evaluation::metrics::{Estimate, Scores};
+use serde::{Deserialize, Serialize};
+
+use crate::labelled::Label;
+use crate::rows::{self, Row};
+use crate::selection;
+
+/// Examples in a manifest.
+const GOLDEN: usize = 20;
+
+/// How a model is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// How many trees.
+    pub rounds: usize,
+    /// How deep.
+    pub max_depth: usize,
+    /// By how much each tree's answer is shrunk.
+    pub eta: f64,
+    /// The share of the rows each tree sees.
+    pub subsample: f64,
+    /// The share of the whole gain that the features kept must make up; 1 keeps every feature that gained anything.
+    pub keep_gain: f64,
+    /// How many folds.
+    pub folds: usize,
+    /// For the choice of rows.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            rounds: 200,
+            max_depth: 5,
+            eta: 0.1,
+            subsample: 0.8,
+            keep_gain: 0.999,
+            folds: 5,
+            seed: 1,
+        }
+    }
+}
+
+/// What a training came to.
+#[derive(Debug)]
+pub struct Learned {
+    /// The trees.
+    pub model: Model,
+    /// The features they want.
+    pub contract: Contract,
+    /// Margins of every row, by a model that had not learned from its fold.
+    pub scores: Scores,
+    /// The share of the gain of each feature.
+    pub importance: Vec<(String, f64)>,
+}
+
+/// How good a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quality {
+    /// Benign rows.
+    pub benign: usize,
+    /// Malicious rows.
+    pub malicious: usize,
+    /// How likely a malicious row scores above a benign one.
+    pub auc: Estimate,
+    /// The share of malicious rows found while 1 % of the benign ones raise an alarm.
+    pub found_at_1_percent: Estimate,
+    /// The same at 0.1 %.
+    pub found_at_0_1_percent: Estimate,
+}
+
+impl Quality {
+    /// The quality that these scores show.
+    pub fn of(scores: &Scores) -> Quality {
+        Quality {
+            benign: scores.negatives().len(),
+            malicious: scores.positives().len(),
+            auc: scores.estimate(Scores::auc),
+            found_at_1_percent: scores.estimate(|scores| scores.recall_at(0.01)),
+            found_at_0_1_percent: scores.estimate(|scores| scores.recall_at(0.001)),
+        }
+    }
+}
+
+/// Selects features, measures on folds, and trains on all rows. Which features are kept is decided on all rows, so the folds are
+/// blind to everything but that choice. `progress` hears of every step and of how many there are.
+///
+/// # Errors
+/// When the rows allow no training.
+pub fn learn(
+    rows: &[Row],
+    recipe: &Recipe,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Learned, LearnError> {
+    check(rows, recipe)?;
+    let steps = recipe.folds + 2;
+    let everything = selection::contract_of(rows)?;
+    let all: Vec<&Row> = rows.iter().collect();
+    let first = grow(&all, &everything, recipe)?;
+    progress(1, steps);
+    let contract = selection::most_useful(&everything, &first.total_gain(), recipe.keep_gain)?;
+    let mut margins = [Vec::new(), Vec::new()];
+    for fold in 0..recipe.folds {
+        let (held, learned): (Vec<&Row>, Vec<&Row>) =
+            rows.iter().partition(|row| row.fold(recipe.folds) == fold);
+        // Ranges and words are read off what is learned from alone; the features are those of the whole.
+        let of_fold = restricted(&selection::contract_of_refs(&learned)?, &contract)?;
+        let predictor = Predictor::new(&grow(&learned, &of_fold, recipe)?);
+        for row in held {
+            let margin = predictor.margin(&of_fold.encode(&row.gathered).row);
+            margins[usize::from(row.label == Label::Malicious)].push(margin);
+        }
+        progress(fold + 2, steps);
+    }
+    let model = grow(&all, &contract, recipe)?;
+    progress(steps, steps);
+    let [benign, malicious] = margins;
+    let gains = selection::gain_of_features(&contract, &model.total_gain());
+    let whole: f64 = gains.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let names = contract.features().iter().map(|f| f.name.clone());
+    Ok(Learned {
+        importance: names.zip(gains.iter().map(|gain| gain / whole)).collect(),
+        scores: Scores::new(benign, malicious),
+        model,
+        contract,
+    })
+}
+
+/// A bundle of what was learned, checked as any other.
+///
+/// # Errors
+/// When it would not pass the checks.
+pub fn bundle(
+    learned: &Learned,
+    rows: &[Row],
+    recipe: &Recipe,
+    about: &About,
+) -> Result<IndicatorModel, LearnError> {
+    let predictor = Predictor::new(&learned.model);
+    let step = (rows.len() / GOLDEN).max(1);
+    let golden = rows.iter().step_by(step).take(GOLDEN).map(|row| {
+        let features = learned.contract.features().iter();
+        let values = features.filter_map(|feature| {
+            let value = row.gathered.value(&feature.name)?;
+            Some((feature.name.clone(), value.clone()))
+        });
+        Golden {
+            values: values.collect(),
+            margin: predictor.margin(&learned.contract.encode(&row.gathered).row),
+        }
+    });
+    let quality = serde_json::to_value(Quality::of(&learned.scores)).map_err(LearnError::Json)?;
+    let recipe = serde_json::to_value(recipe).map_err(LearnError::Json)?;
+    let bundle = Bundle::of(&learned.model, |trees| Manifest {
+        form: FORM,
+        name: about.name.clone(),
+        version: about.version.clone(),
+        kind: about.kind,
+        features: learned.contract.clone(),
+        minimum_coverage: about.minimum_coverage,
+        calibration: Calibration::fit(&learned.scores),
+        metrics: BTreeMap::from([("folds".into(), quality), ("recipe".into(), recipe)]),
+        training_data: TrainingData {
+            digest: rows::digest(rows),
+            rows: rows.len(),
+            malicious: learned.scores.positives().len(),
+        },
+        golden: golden.collect(),
+        trees,
+    })
+    .map_err(LearnError::Json)?;
+    Ok(IndicatorModel::load(bundle)?)
+}
+
+/// What a bundle is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// For which indicators it is.
+    pub kind: ModelKind,
+    /// The share of features without which it says little.
+    pub minimum_coverage: f64,
+}
+
+fn check(rows: &[Row], recipe: &Recipe) -> Result<(), LearnError> {
+    if recipe.folds < 2 {
+        return Err(LearnError::Folds);
+    }
+    for label in [Label::Benign, Label::Malicious] {
+        let count = rows.iter().filter(|row| row.label == label).count();
+        if count < 10 * recipe.folds {
+            return Err(LearnError::TooFew {
+                label,
+                count,
+                needed: 10 * recipe.folds,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The features of `like` as `contract` has them; one that it has not is taken from `like`.
+fn restricted(contract: &Contract, like: &Contract) -> Result<Contract, ContractError> {
+    let features = like.features().iter().map(|wanted| {
+        let own = contract.features().iter().find(|f| f.name == wanted.name);
+        own.unwrap_or(wanted).clone()
+    });
+    Contract::new(features.collect())
+}
+
+fn grow(rows: &[&Row], contract: &Contract, recipe: &Recipe) -> Result<Model, TrainError> {
+    let mut dataset = Dataset::new(contract.columns());
+    for row in rows {
+        let label = f32::from(u8::from(row.label == Label::Malicious));
+        dataset.push(&contract.encode(&row.gathered).row, label, 1.0);
+    }
+    let params = Params {
+        rounds: recipe.rounds,
+        max_depth: recipe.max_depth,
+        eta: recipe.eta,
+        subsample: recipe.subsample,
+        seed: recipe.seed,
+        ..Params::default()
+    };
+    let go_on = |_| ControlFlow::Continue(());
+    train(&params, &dataset, None, contract.column_names(), go_on)
+}
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// No folds.
+    #[error("at least two folds are needed")]
+    Folds,
+    /// Too little to learn from.
+    #[error("there are {count} {label:?} rows; at least {needed} are needed")]
+    TooFew {
+        /// Which.
+        label: Label,
+        /// How many.
+        count: usize,
+        /// How many would do.
+        needed: usize,
+    },
+    /// No features.
+    #[error("the rows' features make no contract")]
+    Contract(#[from] ContractError),
+    /// The trees.
+    #[error("the trees cannot be trained")]
+    Train(#[from] TrainError),
+    /// The manifest.
+    #[error("the manifest cannot be written")]
+    Json(#[source] serde_json::Error),
+    /// The bundle.
+    #[error("what was learned makes no good bundle")]
+    Bundle(#[from] ModelError),
+}

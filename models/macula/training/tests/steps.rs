@@ -1,0 +1,250 @@
+//! The steps as people take them: files in, files out.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+use indicator_model::{Bundle, IndicatorModel, ModelKind};
+use indicator_training::command::{CommandError, MlEvalArgs, Step, run, run_ml_eval};
+use indicator_training::labelled::Label;
+use indicator_training::rows;
+use tempfile::TempDir;
+
+#[derive(Parser)]
+struct Macula {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Step(Step),
+    #[command(name = "ml_eval")]
+    MlEval(MlEvalArgs),
+}
+
+/// Types a command with its paths below a folder (`@`), and gives what it printed.
+async fn macula(folder: &Path, words: &str) -> Result<String, CommandError> {
+    let words = words.replace('@', &format!("{}/", folder.display()));
+    let words = ["macula"].into_iter().chain(words.split_whitespace());
+    let mut out = Vec::new();
+    match Macula::try_parse_from(words).unwrap().command {
+        Command::Step(step) => run(step, &mut out).await?,
+        Command::MlEval(args) => run_ml_eval(args).await?,
+    }
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// Names made of words, and names made of noise; a tenth of each is like the other.
+fn write_labelled(path: &Path, from: u64, count: u64) {
+    let words = [
+        "green", "river", "stone", "market", "cloud", "paper", "garden", "bridge",
+    ];
+    let mut text = String::from("indicator,label\n");
+    for at in from..from + count {
+        let mut draw = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |below: u64| {
+            draw ^= draw << 13;
+            draw ^= draw >> 7;
+            draw ^= draw << 17;
+            draw % below
+        };
+        let malicious = next(2) == 1;
+        let looks_malicious = malicious != (next(10) == 0);
+        let name: String = if looks_malicious {
+            (0..12)
+                .map(|_| char::from(b"bcdfghjklmnpqrstvwxz0123456789"[next(30) as usize]))
+                .collect()
+        } else {
+            (0..2)
+                .map(|_| words[next(8) as usize])
+                .collect::<Vec<_>>()
+                .join("")
+                + &at.to_string()
+        };
+        text += &format!(
+            "www.{name}.com,{}\n",
+            if malicious { "malicious" } else { "benign" }
+        );
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+async fn prepared() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    write_labelled(&folder.path().join("train.csv"), 0, 1500);
+    write_labelled(&folder.path().join("test.csv"), 10_000, 600);
+    for set in ["train", "test"] {
+        let words = format!("ml_eval -t @{set}.csv -f @{set}.raw -r @{set}.rows");
+        macula(folder.path(), &words).await.unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn from_a_labelled_set_to_a_model_that_is_as_good_as_it_says() {
+    let folder = prepared().await;
+    let train = "train -r @train.rows --kind domain --rounds 40 --report @report.html -o";
+    let told = json(
+        &macula(folder.path(), &format!("{train} @model"))
+            .await
+            .unwrap(),
+    );
+    let auc = |told: &serde_json::Value| told["auc"]["value"].as_f64().unwrap();
+    assert!(
+        (0.8..0.97).contains(&auc(&told)),
+        "a tenth is mislabelled: {told}"
+    );
+    assert_eq!(
+        told["benign"].as_u64().unwrap() + told["malicious"].as_u64().unwrap(),
+        1500
+    );
+
+    let model = IndicatorModel::load(Bundle::read(&folder.path().join("model")).unwrap()).unwrap();
+    assert_eq!(model.manifest().kind, ModelKind::Domain);
+    assert_eq!(model.manifest().metrics["folds"], told);
+    assert_eq!(model.manifest().training_data.rows, 1500);
+    for row in rows::read(&folder.path().join("test.rows"))
+        .unwrap()
+        .iter()
+        .take(50)
+    {
+        let score = model.score(&row.gathered);
+        let looks_malicious = row
+            .gathered
+            .indicator
+            .bytes()
+            .filter(u8::is_ascii_digit)
+            .count()
+            > 5;
+        assert!(
+            !looks_malicious || score.rescaled > 10.0,
+            "{} {score:?}",
+            row.gathered.indicator
+        );
+        assert!(score.covered);
+    }
+
+    let measured = json(
+        &macula(folder.path(), "evaluate -m @model -r @test.rows")
+            .await
+            .unwrap(),
+    );
+    assert!(
+        (auc(&measured) - auc(&told)).abs() < 0.06,
+        "{measured} {told}"
+    );
+    let report = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(report.matches("<svg").count() >= 5 && report.contains("lexical_"));
+
+    // The same rows make the same bytes.
+    macula(folder.path(), &format!("{train} @again"))
+        .await
+        .unwrap();
+    for file in ["manifest.json", "trees.ubj"] {
+        let read = |model: &str| std::fs::read(folder.path().join(model).join(file)).unwrap();
+        assert_eq!(read("model"), read("again"), "{file}");
+    }
+
+    macula(folder.path(), "export -m @model -o @trees.json")
+        .await
+        .unwrap();
+    let exported = std::fs::read(folder.path().join("trees.json")).unwrap();
+    let trees = boosted_trees::xgboost::from_json(&exported).unwrap();
+    assert_eq!(
+        trees.feature_names(),
+        model.manifest().features.column_names()
+    );
+}
+
+#[tokio::test]
+async fn selection_keeps_what_tells_and_drops_what_does_not() {
+    let folder = prepared().await;
+    let path = folder.path().join("train.rows");
+    let mut all = rows::read(&path).unwrap();
+    for (at, row) in all.iter_mut().enumerate() {
+        let mut noise = row.gathered.features[0].clone();
+        noise.name = "lexical_zz_constant".into();
+        noise.reading = gatherers::Reading::number(7.0);
+        row.gathered.features.push(noise.clone());
+        noise.name = "lexical_zz_truth".into();
+        let truth = f64::from(u8::from(row.label == Label::Malicious));
+        noise.reading = gatherers::Reading::number(truth + (at % 10) as f64 / 100.0);
+        row.gathered.features.push(noise);
+    }
+    rows::write(&path, &all).unwrap();
+    let words = "select -r @train.rows --rounds 20 --keep-gain 0.9";
+    let told = macula(folder.path(), words).await.unwrap();
+    let first = told.lines().next().unwrap();
+    assert!(first.contains("lexical_zz_truth"), "{told}");
+    assert!(told.contains(" dropped  lexical_entropy"), "{told}");
+    assert!(
+        !told.contains("constant"),
+        "what never varies is no feature at all"
+    );
+}
+
+#[tokio::test]
+async fn rows_are_in_the_order_of_the_set_and_enriching_twice_changes_nothing() {
+    let folder = prepared().await;
+    let labelled = std::fs::read_to_string(folder.path().join("test.csv")).unwrap();
+    let set = indicator_training::labelled::parse(&labelled).unwrap();
+    let raw = rows::read(&folder.path().join("test.raw")).unwrap();
+    assert_eq!(raw.len(), set.len());
+    for (row, one) in raw.iter().zip(&set) {
+        assert_eq!(
+            (row.gathered.indicator.clone(), row.label),
+            (one.indicator.to_string(), one.label)
+        );
+    }
+    macula(folder.path(), "enrich -f @test.rows -r @twice.rows")
+        .await
+        .unwrap();
+    let read = |file: &str| std::fs::read(folder.path().join(file)).unwrap();
+    assert_eq!(read("test.rows"), read("twice.rows"));
+}
+
+#[tokio::test]
+async fn names_of_one_registration_share_a_fold() {
+    let folder = TempDir::new().unwrap();
+    let text: String = (0..50)
+        .map(|at| format!("n{at}.example.co.uk,{}\n", at % 2))
+        .collect();
+    std::fs::write(folder.path().join("a.csv"), text).unwrap();
+    macula(folder.path(), "gather -t @a.csv -f @a.raw")
+        .await
+        .unwrap();
+    let rows = rows::read(&folder.path().join("a.raw")).unwrap();
+    let folds: std::collections::HashSet<usize> = rows.iter().map(|row| row.fold(7)).collect();
+    assert_eq!(folds.len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("few.csv"), "a.test,1\nb.test,0\n").unwrap();
+    std::fs::write(folder.path().join("bad.csv"), "a.test,1\nb.test,perhaps\n").unwrap();
+    macula(
+        folder.path(),
+        "ml_eval -t @few.csv -f @few.raw -r @few.rows",
+    )
+    .await
+    .unwrap();
+    let failed = async |words: &str| macula(folder.path(), words).await.unwrap_err();
+    let few = failed("train -r @few.rows --kind domain -o @model").await;
+    assert!(few.to_string().contains("at least 50"), "{few}");
+    assert!(matches!(
+        failed("gather -t @bad.csv -f @bad.raw").await,
+        CommandError::Labelled { source, .. } if source.line == 2
+    ));
+    assert!(!folder.path().join("bad.raw").exists());
+    assert!(matches!(
+        failed("evaluate -m @nothing -r @few.rows").await,
+        CommandError::Bundle(_)
+    ));
+}
