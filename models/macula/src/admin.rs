@@ -6,6 +6,7 @@
 //! | `POST /admin/reload` | reads the lists anew whose files have changed; what is not sane leaves the old ones in use |
 //! | `POST /admin/reload/NAME` | the same for the lists of one name |
 //! | `…?force=true` | reads them whether they have changed or not, takes them however they look, and drops those whose file is gone |
+//! | `POST /admin/rollback/NAME` | goes back to the model of this name that served before |
 //! | `DELETE /admin/cache` | forgets the scores made before |
 //! | `GET /admin/status` | the lists and the cache |
 
@@ -26,7 +27,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use threat_lists::{Library, Outcome, Reload, Selection};
 
-use crate::inspection::Loaded;
+use crate::inspection::{Loaded, Version};
 use crate::scorer::Scorer;
 
 /// A secret that callers have to know. Only its digest is kept, and comparing digests tells nothing about the secret.
@@ -81,6 +82,7 @@ impl Admin {
             "loaded": Loaded::of(&snapshot, Timestamp::now()),
             "lists": self.library.status(),
             "problem": self.library.problem(),
+            "models": Version::of(&self.scorer).models,
             "cache": { "entries": entries, "bytes": bytes },
         })
     }
@@ -92,11 +94,11 @@ impl Admin {
         let routes = Router::new()
             .route("/admin/reload", post(reload_all))
             .route("/admin/reload/{list}", post(reload_one))
+            .route("/admin/rollback/{model}", post(rollback))
             .route("/admin/cache", delete(clear_cache))
             .route("/admin/status", get(status))
             .with_state(Arc::clone(&admin));
-        let paths =
-            "POST /admin/reload, POST /admin/reload/NAME, DELETE /admin/cache or GET /admin/status";
+        let paths = "POST /admin/reload, POST /admin/reload/NAME, POST /admin/rollback/NAME, DELETE /admin/cache or GET /admin/status";
         framed(routes, paths, "it needs no long URL", metrics)
             .layer(middleware::from_fn_with_state(admin, guard))
     }
@@ -188,6 +190,30 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     message
+}
+
+async fn rollback(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let models = admin.scorer.analyst().into_iter();
+    let mut models = models.flat_map(|analyst| analyst.models());
+    let model = models.find(|model| model.current().manifest().name == name);
+    let Some(model) = model.cloned() else {
+        let message = format!("there is no model `{name}`");
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_such_model",
+            message,
+        ));
+    };
+    let rolled_back = tokio::task::spawn_blocking(move || model.rollback()).await;
+    rolled_back.map_err(ApiError::internal)?.map_err(|error| {
+        let code = "not_rolled_back";
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, chain(&error))
+            .with_hint("the model that serves stays in use")
+    })?;
+    Ok(status(State(admin)).await)
 }
 
 async fn clear_cache(State(admin): State<Arc<Admin>>) -> Response {

@@ -11,11 +11,13 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::analyst::Opinion;
 use crate::evidence::Evidence;
 use crate::explanation::{CategoryScore, Explanation, summary};
-use crate::judgement::{Judgement, Source, Verdict};
+use crate::judgement::{Source, Verdict};
 use crate::options::Options;
 use crate::request::ItemError;
+use crate::score_cache::Judged;
 
 /// What an item came to: a judgement, and whether it was made before; or why there is none.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub struct Scored<'a> {
     /// The caller's text.
     pub key: &'a str,
     /// What it came to.
-    pub outcome: Result<(&'a Indicator, Arc<Judgement>, bool), &'a ItemError>,
+    pub outcome: Result<(&'a Indicator, Arc<Judged>, bool), &'a ItemError>,
 }
 
 /// Several answers under their keys.
@@ -76,6 +78,9 @@ pub struct Meta<'a> {
     /// What the lists said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules<'a>>,
+    /// What a model said, if one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelOpinion<'a>>,
     /// What moved the score, if asked for.
     #[schema(required)]
     pub explanation: Option<Explanation<'a>>,
@@ -103,6 +108,34 @@ pub struct Rules<'a> {
     /// The entries that speak of the indicator; those that decided come first.
     #[schema(value_type = Vec<Evidence>)]
     pub hits: &'a [Evidence],
+}
+
+/// What a model said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelOpinion<'a> {
+    /// Which model.
+    #[schema(value_type = String)]
+    pub name: &'a str,
+    /// Its version.
+    #[schema(value_type = String)]
+    pub version: &'a str,
+    /// How likely it is malicious, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    pub malicious: f64,
+    /// How likely it is not.
+    #[schema(minimum = 0, maximum = 1)]
+    pub benign: f64,
+    /// The score, 0 to 100: 50 is the operating point, 90 one false alarm in ten thousand.
+    #[schema(minimum = 0, maximum = 100)]
+    pub rescaled: f64,
+    /// The share of its features that had a value.
+    #[schema(minimum = 0, maximum = 1)]
+    pub coverage: f64,
+    /// Whether that is enough; otherwise the opinion does not count.
+    pub covered: bool,
+    /// The features without a value, each with the reason.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub missing: BTreeMap<&'a str, &'static str>,
 }
 
 /// Why one item failed.
@@ -213,26 +246,25 @@ impl Answers<'_> {
 
     fn answer<'s>(&'s self, scored: &'s Scored<'s>) -> Answer<'s> {
         match &scored.outcome {
-            Ok((indicator, judgement, cached)) => self.judged(indicator, judgement, *cached),
+            Ok((indicator, judged, cached)) => self.judged(indicator, judged, *cached),
             Err(error) => self.failed(error),
         }
     }
 
-    fn judged<'s>(
-        &'s self,
-        indicator: &Indicator,
-        judgement: &'s Judgement,
-        cached: bool,
-    ) -> Answer<'s> {
+    fn judged<'s>(&'s self, indicator: &Indicator, judged: &'s Judged, cached: bool) -> Answer<'s> {
         let options = self.options;
+        let judgement = &judged.judgement;
+        let reasons = options.explain || options.summary;
+        let reasons = judged.opinion.as_ref().filter(|_| reasons);
+        let reasons = reasons.map(|opinion| opinion.explain());
         let rules = Rules {
             conflict: judgement.conflict,
             hits: &judgement.evidence,
         };
         let chosen = options.features.is_some() || options.exclude.is_some();
         Answer {
-            benign: Some(benign(judgement)),
-            malicious: Some(malicious(judgement)),
+            benign: Some(benign(judged)),
+            malicious: Some(malicious(judged)),
             rescaled: Some(judgement.score),
             meta: Meta {
                 success: true,
@@ -242,10 +274,13 @@ impl Answers<'_> {
                 verdict: judgement.verdict,
                 cached,
                 rules: options.use_rule.then_some(rules),
+                model: judged.opinion.as_deref().map(ModelOpinion::of),
                 explanation: options
                     .explain
-                    .then(|| Explanation::of(judgement, options.explain_items)),
-                summary: options.summary.then(|| summary(judgement)),
+                    .then(|| Explanation::of(judgement, reasons.as_ref(), options.explain_items)),
+                summary: options
+                    .summary
+                    .then(|| summary(judgement, reasons.as_ref())),
                 features: chosen.then(|| options.feature_set().names()),
                 warnings: self.warnings,
                 error: None,
@@ -266,6 +301,7 @@ impl Answers<'_> {
                 verdict: Verdict::Unknown,
                 cached: false,
                 rules: None,
+                model: None,
                 explanation: None,
                 summary: None,
                 features: None,
@@ -289,7 +325,8 @@ impl<'a> Flat<'a> {
     /// The flat answer for an item.
     pub fn new(scored: &Scored<'a>) -> Flat<'a> {
         let judged = scored.outcome.as_ref().ok();
-        let judgement = judged.map(|(_, judgement, _)| judgement);
+        let scores = judged.map(|(_, judged, _)| judged);
+        let judgement = scores.map(|judged| &judged.judgement);
         let decisive = judgement.and_then(|judgement| judgement.evidence.first());
         let decisive = decisive.filter(|first| first.points.is_some());
         let verdict = judgement.map_or(Verdict::Unknown, |judgement| judgement.verdict);
@@ -301,14 +338,16 @@ impl<'a> Flat<'a> {
                 Verdict::Suspicious | Verdict::Unknown => "unknown",
             },
             score: judgement.map(|judgement| judgement.score),
-            malicious: judgement.map(|judgement| malicious(judgement)),
-            benign: judgement.map(|judgement| benign(judgement)),
+            malicious: scores.map(|judged| malicious(judged)),
+            benign: scores.map(|judged| benign(judged)),
             verdict,
             source: judgement.map_or(Source::None, |judgement| judgement.source),
             kind: judged.map(|(indicator, ..)| indicator.kind()),
             indicator: scored.key,
             normalized: judged.map(|(indicator, ..)| indicator.to_string()),
-            top_feature: decisive.map(Evidence::title),
+            top_feature: decisive
+                .map(Evidence::title)
+                .or_else(|| scores.and_then(|judged| strongest(judged))),
             list: decisive.map(|first| first.list.clone()),
             list_version: decisive.map(|first| first.version.clone()),
             entry: decisive.map(|first| first.entry.clone()),
@@ -320,10 +359,45 @@ impl<'a> Flat<'a> {
     }
 }
 
-fn malicious(judgement: &Judgement) -> f64 {
-    judgement.score / 100.0
+/// The model's own word where the model decided, else what the score says.
+fn malicious(judged: &Judged) -> f64 {
+    decisive(judged).map_or(judged.judgement.score / 100.0, |score| score.malicious)
 }
 
-fn benign(judgement: &Judgement) -> f64 {
-    ((100.0 - judgement.score) * 100.0).round() / 10_000.0
+fn benign(judged: &Judged) -> f64 {
+    let by_score = ((100.0 - judged.judgement.score) * 100.0).round() / 10_000.0;
+    decisive(judged).map_or(by_score, |score| score.benign)
+}
+
+fn decisive(judged: &Judged) -> Option<&indicator_model::Score> {
+    let opinion = judged.opinion.as_ref();
+    let opinion = opinion.filter(|_| judged.judgement.source == Source::Model);
+    opinion.map(|opinion| opinion.score())
+}
+
+/// The feature that moved a model most, where the model decided.
+fn strongest(judged: &Judged) -> Option<String> {
+    decisive(judged)?;
+    let reasons = judged.opinion.as_ref()?.explain();
+    let first = reasons.contributions.into_iter().next()?;
+    Some(first.feature)
+}
+
+impl<'a> ModelOpinion<'a> {
+    fn of(opinion: &'a Opinion) -> Self {
+        let (manifest, score) = (opinion.model().manifest(), opinion.score());
+        let missing = score.imputed.iter();
+        ModelOpinion {
+            name: &manifest.name,
+            version: &manifest.version,
+            malicious: score.malicious,
+            benign: score.benign,
+            rescaled: score.rescaled,
+            coverage: score.coverage,
+            covered: score.covered,
+            missing: missing
+                .map(|(feature, why)| (feature.as_str(), why.name()))
+                .collect(),
+        }
+    }
 }

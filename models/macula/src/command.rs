@@ -3,6 +3,7 @@
 pub(crate) mod openapi;
 pub(crate) mod score;
 pub(crate) mod serve;
+pub(crate) mod training;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,7 +11,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use gatherers::{Clock, Config, Gatherers};
+use indicator_model::LiveModel;
+use indicator_training::lexical::LexicalSource;
 use macula::CacheSettings;
+use macula::analyst::Analyst;
 use macula::decay::Decay;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
@@ -32,6 +37,15 @@ pub(crate) struct Scoring {
     /// How many times as long a list may get at once when it is reloaded.
     #[arg(long, value_name = "TIMES", default_value_t = Limits::default().growth, value_parser = times_value)]
     max_growth: f64,
+    /// The folder of a model; may be given for each kind of indicators. A new one in it is taken when it is whole and right.
+    #[arg(long = "model", value_name = "DIR")]
+    models: Vec<PathBuf>,
+    /// Where the models go that were replaced, so that there is a way back.
+    #[arg(long, value_name = "DIR", requires = "models")]
+    model_archive: Option<PathBuf>,
+    /// The settings of those who gather what models want to know (TOML); without them, only the text of names is looked at.
+    #[arg(long, value_name = "FILE", requires = "models")]
+    gatherers: Option<PathBuf>,
     /// The score, 0 to 99, of what nobody has an opinion about.
     #[arg(long, value_name = "SCORE", default_value_t = Policy::default().neutral_score, value_parser = score_value)]
     neutral_score: f64,
@@ -67,7 +81,42 @@ impl Scoring {
             .context("could not load the lists")
     }
 
-    pub(crate) fn scorer(&self, lists: Arc<Lists>, cache: CacheSettings) -> Scorer {
+    /// Opens the models, if there are any, and what gathers for them.
+    pub(crate) async fn analyst(&self) -> Result<Option<Arc<Analyst>>> {
+        if self.models.is_empty() {
+            return Ok(None);
+        }
+        let config = match &self.gatherers {
+            None => Config::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("could not read `{}`", path.display()))?;
+                toml::from_str(&text)
+                    .with_context(|| format!("could not understand `{}`", path.display()))?
+            }
+        };
+        let lexical = Arc::new(LexicalSource::default());
+        let gatherers = Gatherers::start(&config, vec![lexical], Clock::system())
+            .await
+            .context("could not start the gatherers")?;
+        let open = |folder: &PathBuf| {
+            let name = folder.file_name().unwrap_or_default();
+            let archive = self.model_archive.as_ref().map(|folder| folder.join(name));
+            let model = LiveModel::open(folder.clone(), archive, Clock::system());
+            let model = model
+                .with_context(|| format!("could not load the model in `{}`", folder.display()))?;
+            Ok(Arc::new(model))
+        };
+        let models = self.models.iter().map(open).collect::<Result<_>>()?;
+        Ok(Some(Arc::new(Analyst::new(Arc::new(gatherers), models))))
+    }
+
+    pub(crate) fn scorer(
+        &self,
+        lists: Arc<Lists>,
+        analyst: Option<Arc<Analyst>>,
+        cache: CacheSettings,
+    ) -> Scorer {
         let policy = Policy {
             neutral_score: self.neutral_score,
             malicious_from: self.malicious_from,
@@ -81,7 +130,11 @@ impl Scoring {
             },
             ..Policy::default()
         };
-        Scorer::new(lists, policy, cache)
+        let scorer = Scorer::new(lists, policy, cache);
+        match analyst {
+            Some(analyst) => scorer.with_analyst(analyst),
+            None => scorer,
+        }
     }
 }
 

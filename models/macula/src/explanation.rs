@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::judgement::Judgement;
+use crate::judgement::{Judgement, Source};
 
-/// The one category there is without a model.
+/// The category of what lists did to the score; the others are a model's.
 const LISTS: &str = "lists";
 
 /// What moved the score. `base`, all contributions and `rest` together give `score`.
@@ -22,6 +22,45 @@ pub struct Explanation<'a> {
     pub rest: Option<Rest>,
     /// The score.
     pub score: f64,
+    /// Why the model said what it said, if one was asked. It is on a scale of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelReasons>,
+}
+
+/// Why a model said what it said, in log-odds. `base`, all features and `rest` together give `margin`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelReasons {
+    /// The log-odds when nothing is known.
+    pub base: f64,
+    /// What the strongest features added.
+    pub features: Vec<FeatureReason>,
+    /// What those not listed added, if some are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
+    /// The log-odds with all that is known.
+    pub margin: f64,
+}
+
+/// What one feature added.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FeatureReason {
+    /// The feature.
+    pub name: String,
+    /// What it is about.
+    #[schema(value_type = String)]
+    pub category: &'static str,
+    /// Its value; null if it had none.
+    #[schema(value_type = Option<Object>, required)]
+    pub value: Option<gatherers::Value>,
+    /// Why it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub missing: Option<&'static str>,
+    /// Log-odds, above 0 towards malicious.
+    pub contribution: f64,
+    /// Its part of all that moved the model either way, in percent.
+    #[schema(minimum = 0, maximum = 100)]
+    pub share: f64,
 }
 
 /// One thing that moved the score.
@@ -68,8 +107,12 @@ pub struct CategoryScore {
 }
 
 impl<'a> Explanation<'a> {
-    /// Explains a judgement by its strongest `items`; ties go by name.
-    pub fn of(judgement: &'a Judgement, items: usize) -> Explanation<'a> {
+    /// Explains a judgement, and what a model said before it, by their strongest `items`; ties go by name.
+    pub fn of(
+        judgement: &'a Judgement,
+        model: Option<&indicator_model::Explanation>,
+        items: usize,
+    ) -> Explanation<'a> {
         let moved = judgement
             .evidence
             .iter()
@@ -107,17 +150,66 @@ impl<'a> Explanation<'a> {
             items: all,
             rest: (rest.count > 0).then_some(rest),
             score: judgement.score,
+            model: model.map(|model| ModelReasons::of(model, items)),
         }
     }
 }
 
-/// What each category did. Without a model the lists are the only one.
-pub(crate) fn summary(judgement: &Judgement) -> BTreeMap<&'static str, CategoryScore> {
+impl ModelReasons {
+    fn of(model: &indicator_model::Explanation, items: usize) -> ModelReasons {
+        let (listed, others) = model
+            .contributions
+            .split_at(items.min(model.contributions.len()));
+        let rest = Rest {
+            count: others.len(),
+            contribution: others.iter().map(|other| other.contribution).sum(),
+            share: others
+                .iter()
+                .map(|other| other.share)
+                .sum::<f64>()
+                .min(100.0),
+        };
+        let feature = |one: &indicator_model::Contribution| FeatureReason {
+            name: one.feature.clone(),
+            category: one.category.name(),
+            value: one.reading.value().cloned(),
+            missing: match &one.reading {
+                gatherers::Reading::Value(_) => None,
+                gatherers::Reading::Missing(why) => Some(why.name()),
+            },
+            contribution: one.contribution,
+            share: one.share,
+        };
+        ModelReasons {
+            base: model.base,
+            features: listed.iter().map(feature).collect(),
+            rest: (rest.count > 0).then_some(rest),
+            margin: model.margin,
+        }
+    }
+}
+
+/// What each category did: the lists, and those of a model's features. Their shares are of the lists together, or of the model's
+/// features together, whichever decided; what did not decide has none.
+pub(crate) fn summary(
+    judgement: &Judgement,
+    model: Option<&indicator_model::Explanation>,
+) -> BTreeMap<&'static str, CategoryScore> {
     let missing = !judgement.evidence.iter().any(|item| item.points.is_some());
     let lists = CategoryScore {
         score: judgement.score,
         share: if missing { 0.0 } else { 100.0 },
         missing,
     };
-    BTreeMap::from([(LISTS, lists)])
+    let by_model = judgement.source == Source::Model;
+    let categories = model.into_iter().flat_map(|model| &model.categories);
+    let categories = categories.map(|category| {
+        let score = CategoryScore {
+            score: category.score,
+            share: if by_model { category.share } else { 0.0 },
+            missing: category.missing > 0 && category.contribution == 0.0,
+        };
+        (category.category.name(), score)
+    });
+    categories.chain([(LISTS, lists)]).collect()
 }

@@ -3,17 +3,18 @@
 use std::fmt;
 
 /// Every source of features, with its category.
-const SOURCES: [(&str, &str); 10] = [
-    ("censys", "ports"),
-    ("farsight", "pdns"),
-    ("wot", "reputation"),
-    ("bitdefender", "reputation"),
-    ("majestic", "reputation"),
-    ("neutrino", "reputation"),
-    ("safebrowsing", "reputation"),
+const SOURCES: [(&str, &str); 11] = [
+    ("censys", "open_ports"),
+    ("farsight", "passive_dns"),
+    ("wot", "online_reputation"),
+    ("bitdefender", "online_reputation"),
+    ("majestic", "online_reputation"),
+    ("neutrino", "online_reputation"),
+    ("safe_browsing", "online_reputation"),
     ("whoisxml", "whois"),
     ("geo", "geolocation"),
-    ("dns", "resolution"),
+    ("dns", "passive_dns"),
+    ("lexical", "lexical"),
 ];
 
 /// A set of sources.
@@ -94,10 +95,10 @@ mod tests {
         assert_eq!(names("none"), Ok(vec![]));
         assert_eq!(names("geo,goe"), Err(UnknownSource));
         assert_eq!(names(""), Err(UnknownSource));
-        let rest = FeatureSet::ALL.without(FeatureSet::parse("reputation").expect("known"));
+        let rest = FeatureSet::ALL.without(FeatureSet::parse("online_reputation").expect("known"));
         assert_eq!(
             rest.names(),
-            ["censys", "farsight", "whoisxml", "geo", "dns"]
+            ["censys", "farsight", "whoisxml", "geo", "dns", "lexical"]
         );
     }
 }

@@ -1,15 +1,19 @@
 //! What the service tells about itself: its lists, its model, its version.
 
+use std::collections::BTreeMap;
+
+use gatherers::{DriftAlert, GathererCounts};
 use indicators::Indicator;
 use jiff::Timestamp;
 use serde::Serialize;
 use threat_lists::{List, ListKind};
 use utoipa::ToSchema;
 
+use crate::analyst::Analyst;
 use crate::answer::ItemFailure;
 use crate::evidence::Evidence;
 use crate::request::Item;
-use crate::scorer::Snapshot;
+use crate::scorer::{Scorer, Snapshot};
 
 /// How many bad lines of a list are shown.
 const PROBLEMS: usize = 10;
@@ -91,15 +95,38 @@ pub struct Check {
     pub error: Option<ItemFailure>,
 }
 
-/// The model.
+/// The models and their sources.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelAnswer {
-    /// What it was made of and measured at; null where there is none.
-    #[schema(required)]
-    pub model: Option<String>,
-    /// What that means for scores.
+    /// The models; without one, what no list knows gets the neutral score.
+    pub models: Vec<ModelDescription>,
+    /// How often each source answered what.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub gatherers: BTreeMap<String, GathererCounts>,
+    /// Sources that are asked for and cannot work, with the reason.
+    pub disabled: BTreeMap<String, String>,
+    /// The last changes in the shape of what sources answer.
+    #[schema(value_type = Vec<Object>)]
+    pub drift: Vec<DriftAlert>,
+}
+
+/// One model.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelDescription {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// For which indicators it is.
     #[schema(value_type = String)]
-    pub message: &'static str,
+    pub kind: &'static str,
+    /// What tells its files from all others.
+    pub digest: String,
+    /// The features it wants.
+    pub features: Vec<String>,
+    /// What was measured when it was made.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub metrics: BTreeMap<String, serde_json::Value>,
 }
 
 /// Whether the service can score.
@@ -120,9 +147,8 @@ pub struct Version {
     /// Its version.
     #[schema(value_type = String)]
     pub version: &'static str,
-    /// Its model's; null where there is none.
-    #[schema(required)]
-    pub model: Option<String>,
+    /// The versions of its models, by their names.
+    pub models: BTreeMap<String, String>,
 }
 
 impl Lists {
@@ -176,29 +202,60 @@ impl From<&List> for ListAnswer {
             version: list.version().to_owned(),
             entries: list.len(),
             weight: list.weight(),
-            set_aside: set_aside.len(),
+            set_aside: list.set_aside_count(),
             problems: set_aside.iter().take(PROBLEMS).map(problem).collect(),
         }
     }
 }
 
 impl ModelAnswer {
-    /// No model.
-    pub fn none() -> ModelAnswer {
+    /// What a scorer goes by besides lists.
+    pub fn of(scorer: &Scorer) -> ModelAnswer {
+        let Some(analyst) = scorer.analyst() else {
+            return ModelAnswer {
+                models: Vec::new(),
+                gatherers: BTreeMap::new(),
+                disabled: BTreeMap::new(),
+                drift: Vec::new(),
+            };
+        };
+        let gatherers = analyst.gatherers();
+        let disabled = gatherers.disabled();
         ModelAnswer {
-            model: None,
-            message: "there is no model; what no list knows gets the neutral score",
+            models: described(analyst).collect(),
+            gatherers: gatherers.counts(),
+            disabled: disabled
+                .map(|(name, why)| (name.to_owned(), why.to_owned()))
+                .collect(),
+            drift: gatherers.drift_alerts(),
         }
     }
 }
 
+fn described(analyst: &Analyst) -> impl Iterator<Item = ModelDescription> {
+    analyst.models().iter().map(|model| {
+        let model = model.current();
+        let manifest = model.manifest();
+        let features = manifest.features.features().iter();
+        ModelDescription {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            kind: manifest.kind.name(),
+            digest: model.digest().to_owned(),
+            features: features.map(|feature| feature.name.clone()).collect(),
+            metrics: manifest.metrics.clone(),
+        }
+    })
+}
+
 impl Version {
-    /// This program.
-    pub fn this() -> Version {
+    /// This program, with the models of a scorer.
+    pub fn of(scorer: &Scorer) -> Version {
+        let models = scorer.analyst().into_iter().flat_map(described);
         Version {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            model: None,
+            models: models.map(|model| (model.name, model.version)).collect(),
         }
     }
 }

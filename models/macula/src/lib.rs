@@ -6,10 +6,11 @@
 //! 100 with a verdict, [`answer`] writes that down. [`scorer`] ties the steps together and remembers what it scored;
 //! [`server`] offers them over HTTP, and [`admin`] what changes them.
 //!
-//! The base score is neutral here. It comes to [`judgement`] as an argument, so that a model's opinion, or what [`pivot`] makes
-//! of an address's domains, takes its place without the rules knowing.
+//! The base score comes to [`judgement`] as an argument: the [`analyst`]'s, who asks a model, or a neutral one where there is no
+//! model or it knows too little. What [`pivot`] makes of an address's domains can take its place without the rules knowing.
 
 pub mod admin;
+pub mod analyst;
 pub mod answer;
 pub mod decay;
 pub mod evidence;
@@ -27,4 +28,4 @@ pub mod scorer;
 pub mod server;
 pub mod table;
 
-pub use score_cache::CacheSettings;
+pub use score_cache::{CacheSettings, Judged};

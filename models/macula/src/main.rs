@@ -1,4 +1,4 @@
-//! `macula serve` scores indicators over HTTP, `macula score` on the command line.
+//! `macula serve` scores indicators over HTTP, `macula score` on the command line; `macula gather` and what follows it make models.
 
 mod command;
 
@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use indicator_training::command::{MlEvalArgs, Step};
 
 use command::{openapi::OpenApi, score::Score, serve::Serve};
 
@@ -27,6 +29,11 @@ enum Command {
     /// Print what is promised about the HTTP API, as an OpenAPI 3.1 document.
     #[command(name = "openapi")]
     OpenApi(OpenApi),
+    #[command(flatten)]
+    Training(Step),
+    /// Gather and enrich in one go, by the old names: -t trainingset -f raw-out -r enriched-out
+    #[command(name = "ml_eval")]
+    MlEval(MlEvalArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +58,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Serve(serve) => serve.run(),
         Command::Score(score) => score.run(),
         Command::OpenApi(openapi) => openapi.run(),
+        Command::Training(step) => command::training::run(step),
+        Command::MlEval(args) => command::training::run_ml_eval(args),
     }
 }

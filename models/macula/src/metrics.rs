@@ -116,7 +116,7 @@ impl ScoreMetrics {
                 list: list.name().to_owned(),
             };
             self.entries.get_or_create(&label).set(number(list.len()));
-            let aside = number(list.set_aside().len());
+            let aside = number(list.set_aside_count());
             self.set_aside.get_or_create(&label).set(aside);
         }
         self.age

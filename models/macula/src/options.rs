@@ -9,10 +9,11 @@ use threat_lists::ListKind;
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
+use gatherers::{GatherOptions, Handling, Pap, Selection, Tlp};
+
 use crate::feature_set::FeatureSet;
 
-/// What a caller may choose. `domain_pivot`, `features` and `exclude` are understood and checked, and take effect with the
-/// first model.
+/// What a caller may choose. `domain_pivot` is understood and checked, and has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Options {
@@ -49,13 +50,26 @@ pub struct Options {
     /// The sources or categories of features not to use.
     #[param(value_type = Option<String>, schema_with = features_schema, example = "censys")]
     pub exclude: Option<FeatureSet>,
+    /// Remembered answers of the sources will do.
+    #[param(rename = "useFeatureCache", required = false, default = true)]
+    pub use_feature_cache: bool,
+    /// Nobody outside this machine is asked; what is remembered counts.
+    #[param(required = false, default = false)]
+    pub offline: bool,
+    /// Who may know of the indicators, by the traffic light protocol: no source is asked that may not.
+    #[param(value_type = Option<String>, schema_with = tlp_schema)]
+    pub tlp: Tlp,
+    /// What may be done with the indicators, by the permissible actions protocol: red leaves the house for nobody, amber does
+    /// not reach the indicator's own servers.
+    #[param(value_type = Option<String>, schema_with = pap_schema)]
+    pub pap: Pap,
     /// A parameter nobody knows is refused; otherwise the answer carries a warning. True by default, but at `/apply`.
     #[param(required = false)]
     pub strict: bool,
 }
 
 /// Every option name.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 16] = [
     "useCache",
     "useWhitelist",
     "useBlacklist",
@@ -67,6 +81,10 @@ pub const NAMES: [&str; 12] = [
     "type",
     "features",
     "exclude",
+    "useFeatureCache",
+    "offline",
+    "tlp",
+    "pap",
     "strict",
 ];
 
@@ -87,6 +105,10 @@ impl Default for Options {
             kind: None,
             features: None,
             exclude: None,
+            use_feature_cache: true,
+            offline: false,
+            tlp: Tlp::default(),
+            pap: Pap::default(),
             strict: true,
         }
     }
@@ -100,6 +122,9 @@ pub struct ScoreOptions {
     others: bool,
     domain_pivot: usize,
     features: FeatureSet,
+    offline: bool,
+    tlp: Tlp,
+    pap: Pap,
 }
 
 impl Options {
@@ -120,6 +145,10 @@ impl Options {
             "type" => self.kind = Some(kind(value)?),
             "features" => self.features = Some(feature_set(name, value)?),
             "exclude" => self.exclude = Some(feature_set(name, value)?),
+            "useFeatureCache" => self.use_feature_cache = boolean(name, value)?,
+            "offline" => self.offline = boolean(name, value)?,
+            "tlp" => self.tlp = marking(name, value, TLP)?,
+            "pap" => self.pap = marking(name, value, PAP)?,
             "strict" => self.strict = boolean(name, value)?,
             _ => {
                 return Err(OptionError::Unknown {
@@ -142,9 +171,9 @@ impl Options {
         };
         let expected = match name {
             "domain_pivot" | "explain_items" if !value.is_number() => "a number",
-            "type" | "features" | "exclude" if !value.is_string() => "a string",
+            "type" | "features" | "exclude" | "tlp" | "pap" if !value.is_string() => "a string",
             "useCache" | "useWhitelist" | "useBlacklist" | "useRule" | "summary" | "explain"
-            | "strict"
+            | "useFeatureCache" | "offline" | "strict"
                 if !value.is_boolean() =>
             {
                 "true or false"
@@ -179,6 +208,28 @@ impl Options {
             others: self.use_rule,
             domain_pivot: self.domain_pivot,
             features: self.feature_set(),
+            offline: self.offline,
+            tlp: self.tlp,
+            pap: self.pap,
+        }
+    }
+
+    /// How features are to be gathered.
+    pub(crate) fn gather_options(&self) -> GatherOptions {
+        let chosen = self.features.is_some() || self.exclude.is_some();
+        let names = || self.feature_set().names().into_iter().map(str::to_owned);
+        GatherOptions {
+            selection: Selection {
+                only: chosen.then(|| names().collect()),
+                ..Selection::default()
+            },
+            handling: Handling {
+                tlp: self.tlp,
+                pap: self.pap,
+                offline: self.offline,
+            },
+            use_cache: self.use_feature_cache,
+            ..GatherOptions::default()
         }
     }
 }
@@ -225,6 +276,21 @@ pub(crate) fn kind(value: &str) -> Result<Kind, OptionError> {
         .map_err(|_| bad_value("type", value, format!("one of {}", known())))
 }
 
+/// The markings of the traffic light protocol.
+const TLP: &[&str] = &["clear", "green", "amber", "amber+strict", "red"];
+
+/// The markings of the permissible actions protocol.
+const PAP: &[&str] = &["clear", "green", "amber", "red"];
+
+fn marking<M: std::str::FromStr>(
+    name: &str,
+    value: &str,
+    known: &[&str],
+) -> Result<M, OptionError> {
+    let marking = value.parse();
+    marking.map_err(|_| bad_value(name, value, format!("one of {}", known.join(", "))))
+}
+
 fn feature_set(name: &str, value: &str) -> Result<FeatureSet, OptionError> {
     FeatureSet::parse(value).map_err(|error| bad_value(name, value, error.to_string()))
 }
@@ -236,6 +302,23 @@ pub(crate) fn kind_schema() -> Schema {
             "What all indicators are, if it is not to be detected.",
         ))
         .enum_values(Some(Kind::ALL.map(Kind::name)))
+        .build()
+        .into()
+}
+
+pub(crate) fn tlp_schema() -> Schema {
+    markings_schema("Who may know of the indicators.", TLP)
+}
+
+pub(crate) fn pap_schema() -> Schema {
+    markings_schema("What may be done with the indicators.", PAP)
+}
+
+fn markings_schema(description: &str, markings: &[&str]) -> Schema {
+    let kinds = ObjectBuilder::new().schema_type(Type::String);
+    kinds
+        .description(Some(description))
+        .enum_values(Some(markings.to_vec()))
         .build()
         .into()
 }

@@ -1,6 +1,6 @@
 //! The score cache: judgements under everything that can change them.
 //!
-//! A key holds the indicator, the version of the lists, the day (reports age by days) and every option that can change a score,
+//! A key holds the indicator, the versions of the lists and of the models, the day (reports age by days) and every option that can change a score,
 //! so that nobody is answered with what somebody else's `useWhitelist=false` came to. Options that only add to an answer are
 //! not in it: a judgement holds what explanations are made of.
 
@@ -11,6 +11,7 @@ use indicators::Indicator;
 use jiff::civil::Date;
 use moka::sync::Cache;
 
+use crate::analyst::Opinion;
 use crate::judgement::Judgement;
 use crate::options::ScoreOptions;
 
@@ -32,11 +33,22 @@ impl Default for CacheSettings {
     }
 }
 
+/// A judgement, and the opinion it began with.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// What the rules made of it.
+    pub judgement: Judgement,
+    /// What a model said, if one was asked.
+    pub opinion: Option<Arc<Opinion>>,
+}
+
 /// Under what a judgement is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ScoreKey {
     pub(crate) indicator: Indicator,
     pub(crate) lists: u64,
+    /// Of the models.
+    pub(crate) models: u64,
     pub(crate) day: Date,
     pub(crate) options: ScoreOptions,
 }
@@ -44,25 +56,25 @@ pub(crate) struct ScoreKey {
 /// Judgements made lately.
 #[derive(Debug)]
 pub(crate) struct ScoreCache {
-    entries: Cache<ScoreKey, Arc<Judgement>>,
+    entries: Cache<ScoreKey, Arc<Judged>>,
 }
 
 impl ScoreCache {
     pub(crate) fn new(settings: CacheSettings) -> ScoreCache {
         let entries = Cache::builder()
             .max_capacity(settings.capacity)
-            .weigher(|key, judgement: &Arc<Judgement>| weight(key, judgement))
+            .weigher(|key, judged: &Arc<Judged>| weight(key, judged))
             .time_to_live(settings.lifetime)
             .build();
         ScoreCache { entries }
     }
 
-    pub(crate) fn get(&self, key: &ScoreKey) -> Option<Arc<Judgement>> {
+    pub(crate) fn get(&self, key: &ScoreKey) -> Option<Arc<Judged>> {
         self.entries.get(key)
     }
 
-    pub(crate) fn insert(&self, key: ScoreKey, judgement: Arc<Judgement>) {
-        self.entries.insert(key, judgement);
+    pub(crate) fn insert(&self, key: ScoreKey, judged: Arc<Judged>) {
+        self.entries.insert(key, judged);
     }
 
     pub(crate) fn clear(&self) {
@@ -77,7 +89,7 @@ impl ScoreCache {
 }
 
 /// About what an entry takes, with what the cache needs to find it and to forget it in order.
-fn weight(key: &ScoreKey, judgement: &Judgement) -> u32 {
+fn weight(key: &ScoreKey, judged: &Judged) -> u32 {
     const BOOKKEEPING: usize = 240;
     let text = match &key.indicator {
         Indicator::Ip(_) | Indicator::Range(_) => 0,
@@ -86,7 +98,10 @@ fn weight(key: &ScoreKey, judgement: &Judgement) -> u32 {
         Indicator::Email(email) => 2 * email.domain().as_str().len() + 64,
         Indicator::Hash(hash) => hash.kind().name().len() * 32,
     };
-    let evidence: usize = judgement.evidence.iter().map(|item| item.size()).sum();
-    let bytes = BOOKKEEPING + size_of::<ScoreKey>() + size_of::<Judgement>() + text + evidence;
+    let evidence = judged.judgement.evidence.iter();
+    let evidence: usize = evidence.map(|item| item.size()).sum();
+    let opinion = judged.opinion.as_ref().map_or(0, |opinion| opinion.size());
+    let bytes =
+        BOOKKEEPING + size_of::<ScoreKey>() + size_of::<Judged>() + text + evidence + opinion;
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

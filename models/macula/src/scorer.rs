@@ -3,6 +3,7 @@
 //! The lists of a moment are a [`Snapshot`]. A request takes one at its beginning and is answered by it to its end, however
 //! often the lists are changed meanwhile.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,19 +13,21 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use threat_lists::Lists;
 
+use crate::analyst::{Analyst, Opinions};
 use crate::answer::{Answers, Flat, Scored};
 use crate::evidence::Evidence;
-use crate::judgement::{Base, Judgement, Policy, judge};
+use crate::judgement::{Base, Policy, Source, judge};
 use crate::metrics::{CacheUse, ScoreMetrics};
 use crate::options::Options;
 use crate::request::{ApplyRequest, Item, ScoreRequest};
-use crate::score_cache::{CacheSettings, ScoreCache, ScoreKey};
+use crate::score_cache::{CacheSettings, Judged, ScoreCache, ScoreKey};
 
 /// Scores indicators.
 #[derive(Debug)]
 pub struct Scorer {
     lists: ArcSwap<Snapshot>,
     policy: Policy,
+    analyst: Option<Arc<Analyst>>,
     cache: ScoreCache,
     metrics: ScoreMetrics,
 }
@@ -51,9 +54,22 @@ impl Scorer {
         Scorer {
             lists: ArcSwap::from_pointee(snapshot),
             policy,
+            analyst: None,
             cache: ScoreCache::new(cache),
             metrics: ScoreMetrics::default(),
         }
+    }
+
+    /// The same with an analyst's opinion on what no rule decides.
+    #[must_use]
+    pub fn with_analyst(mut self, analyst: Arc<Analyst>) -> Scorer {
+        self.analyst = Some(analyst);
+        self
+    }
+
+    /// The analyst, if there is one.
+    pub fn analyst(&self) -> Option<&Analyst> {
+        self.analyst.as_deref()
     }
 
     /// The lists of this moment.
@@ -86,14 +102,55 @@ impl Scorer {
         &self.metrics
     }
 
+    /// What the models say of the items for which it matters: not of those scored lately, nor of those that a whitelist or a
+    /// blacklist decides. Asking costs money, and tells others what is looked at.
+    pub async fn opinions<'i>(
+        &self,
+        items: impl IntoIterator<Item = &'i Item>,
+        options: &Options,
+    ) -> Opinions {
+        let Some(analyst) = &self.analyst else {
+            return Opinions::default();
+        };
+        let (snapshot, day, models) = (self.snapshot(), today(), analyst.version());
+        let indicators = items
+            .into_iter()
+            .filter_map(|item| item.indicator.as_ref().ok());
+        let open: HashSet<&Indicator> = indicators
+            .filter(|indicator| analyst.knows(indicator))
+            .filter(|indicator| self.is_open(&snapshot, indicator, options, day, models))
+            .collect();
+        let open = open.into_iter().cloned().collect();
+        analyst.opinions(open, &options.gather_options()).await
+    }
+
+    /// Whether an indicator's score depends on a model's opinion that is not there yet.
+    fn is_open(
+        &self,
+        snapshot: &Snapshot,
+        indicator: &Indicator,
+        options: &Options,
+        day: Date,
+        models: u64,
+    ) -> bool {
+        let key = key(snapshot, indicator, options, day, models);
+        if options.use_cache && self.cache.get(&key).is_some() {
+            return false;
+        }
+        let hits = snapshot.lists.find(indicator, |kind| options.allows(kind));
+        let evidence = hits.iter().map(Evidence::from).collect();
+        let judgement = judge(Base::Neutral, evidence, &self.policy, day);
+        !matches!(judgement.source, Source::Whitelist | Source::Blacklist)
+    }
+
     /// Answers a batch. Each item gets its answer, whatever the others are.
-    pub fn answer<'a>(&self, request: &'a ScoreRequest) -> Answers<'a> {
+    pub fn answer<'a>(&self, request: &'a ScoreRequest, opinions: &Opinions) -> Answers<'a> {
         let snapshot = self.snapshot();
         let day = today();
         let scored = request
             .items
             .iter()
-            .map(|item| self.score_item(&snapshot, item, &request.options, day));
+            .map(|item| self.score_item(&snapshot, item, &request.options, day, opinions));
         Answers {
             scored: scored.collect(),
             options: &request.options,
@@ -102,9 +159,10 @@ impl Scorer {
     }
 
     /// Answers about one item with a flat object.
-    pub fn answer_flat<'a>(&self, request: &'a ApplyRequest) -> Flat<'a> {
+    pub fn answer_flat<'a>(&self, request: &'a ApplyRequest, opinions: &Opinions) -> Flat<'a> {
         let snapshot = self.snapshot();
-        let scored = self.score_item(&snapshot, &request.item, &request.options, today());
+        let (item, options) = (&request.item, &request.options);
+        let scored = self.score_item(&snapshot, item, options, today(), opinions);
         Flat::new(&scored)
     }
 
@@ -114,13 +172,13 @@ impl Scorer {
         item: &'a Item,
         options: &Options,
         day: Date,
+        opinions: &Opinions,
     ) -> Scored<'a> {
         let outcome = match &item.indicator {
             Ok(indicator) => {
-                let judged = self.score(snapshot, indicator, options, day, || Base::Neutral);
-                let (judgement, cached) = judged;
-                self.metrics.judged(indicator.kind(), &judgement);
-                Ok((indicator, judgement, cached))
+                let (judged, cached) = self.score(snapshot, indicator, options, day, opinions);
+                self.metrics.judged(indicator.kind(), &judged.judgement);
+                Ok((indicator, judged, cached))
             }
             Err(error) => {
                 self.metrics.failed();
@@ -133,26 +191,20 @@ impl Scorer {
         }
     }
 
-    /// Scores one indicator by the lists of a snapshot on a day, and says whether the score came from the cache. `base` is asked
-    /// for its opinion only if it did not.
+    /// Scores one indicator by the lists of a snapshot on a day, and says whether the score came from the cache.
     pub fn score(
         &self,
         snapshot: &Snapshot,
         indicator: &Indicator,
         options: &Options,
         day: Date,
-        base: impl FnOnce() -> Base,
-    ) -> (Arc<Judgement>, bool) {
-        let key = ScoreKey {
-            indicator: indicator.clone(),
-            lists: snapshot.epoch,
-            day,
-            options: options.score_options(),
-        };
+        opinions: &Opinions,
+    ) -> (Arc<Judged>, bool) {
+        let key = key(snapshot, indicator, options, day, opinions.models);
         if options.use_cache {
-            if let Some(judgement) = self.cache.get(&key) {
+            if let Some(judged) = self.cache.get(&key) {
                 self.metrics.cache(CacheUse::Hit);
-                return (judgement, true);
+                return (judged, true);
             }
             self.metrics.cache(CacheUse::Miss);
         } else {
@@ -160,9 +212,46 @@ impl Scorer {
         }
         let hits = snapshot.lists.find(indicator, |kind| options.allows(kind));
         let evidence = hits.iter().map(Evidence::from).collect();
-        let judgement = Arc::new(judge(base(), evidence, &self.policy, day));
-        self.cache.insert(key, Arc::clone(&judgement));
-        (judgement, false)
+        let opinion = opinions.of.get(indicator).cloned();
+        // A model that knows next to nothing about an indicator has no opinion.
+        let score = opinion.as_ref().map(|opinion| opinion.score());
+        let score = score.filter(|score| score.covered);
+        let base = score.map_or(Base::Neutral, |score| Base::Model(score.rescaled));
+        let judgement = judge(base, evidence, &self.policy, day);
+        let judged = Arc::new(Judged { judgement, opinion });
+        // Nor is a score kept that a model would have had a part in, had it been asked.
+        if judged.opinion.is_some() || !self.is_asked(indicator, &judged) {
+            self.cache.insert(key, Arc::clone(&judged));
+        }
+        (judged, false)
+    }
+
+    fn is_asked(&self, indicator: &Indicator, judged: &Judged) -> bool {
+        let decided = matches!(
+            judged.judgement.source,
+            Source::Whitelist | Source::Blacklist
+        );
+        !decided
+            && self
+                .analyst
+                .as_ref()
+                .is_some_and(|analyst| analyst.knows(indicator))
+    }
+}
+
+fn key(
+    snapshot: &Snapshot,
+    indicator: &Indicator,
+    options: &Options,
+    day: Date,
+    models: u64,
+) -> ScoreKey {
+    ScoreKey {
+        indicator: indicator.clone(),
+        lists: snapshot.epoch,
+        models,
+        day,
+        options: options.score_options(),
     }
 }
 

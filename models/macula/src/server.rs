@@ -30,6 +30,7 @@ use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::analyst::Opinions;
 use crate::answer::{Answers, Flat};
 use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
 use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
@@ -108,7 +109,9 @@ async fn score_query(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let request = request::score_query(&query.unwrap_or_default()).map_err(bad_request)?;
-    scored(&app.scorer, &request, wants_lines(&headers, BodyForm::Json))
+    let opinions = app.scorer.opinions(&request.items, &request.options).await;
+    let lines = wants_lines(&headers, BodyForm::Json);
+    scored(&app.scorer, &request, &opinions, lines)
 }
 
 /// Score indicators in the body.
@@ -141,12 +144,13 @@ async fn score_body(
     };
     let lines = wants_lines(&headers, form);
     // Ten thousand items are milliseconds of work, in which this thread would serve nobody else.
-    let work = tokio::task::spawn_blocking(move || {
-        let query = query.unwrap_or_default();
-        let request = request::score_body(&query, &body, form).map_err(bad_request)?;
-        scored(&app.scorer, &request, lines)
-    });
-    work.await.map_err(ApiError::internal)?
+    let read = move || request::score_body(&query.unwrap_or_default(), &body, form);
+    let request = tokio::task::spawn_blocking(read).await;
+    let request = request.map_err(ApiError::internal)?.map_err(bad_request)?;
+    let opinions = app.scorer.opinions(&request.items, &request.options).await;
+    let work = move || scored(&app.scorer, &request, &opinions, lines);
+    let answered = tokio::task::spawn_blocking(work).await;
+    answered.map_err(ApiError::internal)?
 }
 
 /// Score one indicator, with a flat answer.
@@ -163,7 +167,7 @@ async fn apply_query(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
-    Ok(applied(&app.scorer, &request))
+    Ok(applied(&app.scorer, &request).await)
 }
 
 /// Score one indicator that stands in the body, with a flat answer.
@@ -192,7 +196,7 @@ async fn apply_body(
         ApplyForm::Form
     };
     let request = request::apply_body(&query.unwrap_or_default(), &body, form);
-    Ok(applied(&app.scorer, &request.map_err(bad_request)?))
+    Ok(applied(&app.scorer, &request.map_err(bad_request)?).await)
 }
 
 /// The lists by which is scored.
@@ -224,13 +228,13 @@ async fn check(
     Ok(json_response(StatusCode::OK, &answer))
 }
 
-/// The model by which is scored.
+/// The models by which is scored, and the sources they are told by.
 #[utoipa::path(
     get, path = "/api/model", tag = "inspection",
-    responses((status = 200, description = "Null where there is none.", body = ModelAnswer)),
+    responses((status = 200, description = "Every model with its quality, and what its sources answered.", body = ModelAnswer)),
 )]
-async fn model() -> Response {
-    json_response(StatusCode::OK, &ModelAnswer::none())
+async fn model(State(app): State<Arc<App>>) -> Response {
+    json_response(StatusCode::OK, &ModelAnswer::of(&app.scorer))
 }
 
 /// Whether the process lives.
@@ -261,8 +265,8 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     get, path = "/version", tag = "probes",
     responses((status = 200, description = "Its name and version.", body = Version)),
 )]
-async fn version() -> Response {
-    json_response(StatusCode::OK, &Version::this())
+async fn version(State(app): State<Arc<App>>) -> Response {
+    json_response(StatusCode::OK, &Version::of(&app.scorer))
 }
 
 /// Counters, latencies and the age of the lists, for Prometheus.
@@ -275,8 +279,13 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     exposition(&app.registry)
 }
 
-fn scored(scorer: &Scorer, request: &ScoreRequest, lines: bool) -> Result<Response, ApiError> {
-    let answers: Answers<'_> = scorer.answer(request);
+fn scored(
+    scorer: &Scorer,
+    request: &ScoreRequest,
+    opinions: &Opinions,
+    lines: bool,
+) -> Result<Response, ApiError> {
+    let answers: Answers<'_> = scorer.answer(request, opinions);
     let response = if lines {
         let body = answers.lines().map_err(ApiError::internal)?;
         ([(header::CONTENT_TYPE, LINES)], body).into_response()
@@ -286,8 +295,9 @@ fn scored(scorer: &Scorer, request: &ScoreRequest, lines: bool) -> Result<Respon
     Ok(warned(response, &request.warnings))
 }
 
-fn applied(scorer: &Scorer, request: &ApplyRequest) -> Response {
-    let response = json_response(StatusCode::OK, &scorer.answer_flat(request));
+async fn applied(scorer: &Scorer, request: &ApplyRequest) -> Response {
+    let opinions = scorer.opinions([&request.item], &request.options).await;
+    let response = json_response(StatusCode::OK, &scorer.answer_flat(request, &opinions));
     warned(response, &request.warnings)
 }
 

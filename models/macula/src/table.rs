@@ -1,5 +1,6 @@
 //! Answers as a table, for people at a terminal.
 
+use crate::analyst::Opinion;
 use crate::answer::{Answers, Scored};
 use crate::evidence::Evidence;
 
@@ -35,8 +36,10 @@ fn row(scored: &Scored<'_>) -> [String; 5] {
             key,
             error.to_string(),
         ],
-        Ok((indicator, judgement, _)) => {
-            let why: Vec<_> = judgement.evidence.iter().map(reason).collect();
+        Ok((indicator, judged, _)) => {
+            let judgement = &judged.judgement;
+            let model = judged.opinion.as_ref().map(|opinion| opinion_of(opinion));
+            let why: Vec<_> = judgement.evidence.iter().map(reason).chain(model).collect();
             let why = if why.is_empty() {
                 "on no list".to_owned()
             } else {
@@ -51,6 +54,27 @@ fn row(scored: &Scored<'_>) -> [String; 5] {
             ]
         }
     }
+}
+
+/// What a model said, and the three features that moved it most.
+fn opinion_of(opinion: &Opinion) -> String {
+    let reasons = opinion.explain().contributions;
+    let strongest: Vec<_> = reasons
+        .iter()
+        .take(3)
+        .map(|one| format!("{} {:+.2}", one.feature, one.contribution))
+        .collect();
+    let (name, score) = (&opinion.model().manifest().name, opinion.score());
+    let note = if score.covered {
+        ""
+    } else {
+        " (knows too little)"
+    };
+    format!(
+        "model {name} {:.0}: {}{note}",
+        score.rescaled,
+        strongest.join(", ")
+    )
 }
 
 fn reason(item: &Evidence) -> String {

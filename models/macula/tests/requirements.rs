@@ -4,15 +4,18 @@
 #[path = "running/server.rs"]
 mod running;
 
+use std::sync::Arc;
+
 use indicators::Indicator;
 use jiff::ToSpan;
 use jiff::civil::date;
 use macula::CacheSettings;
+use macula::analyst::Opinions;
 use macula::feature_set::FeatureSet;
-use macula::judgement::{Base, Policy};
+use macula::judgement::Policy;
 use macula::options::Options;
 use macula::request::{BodyForm, score_body, score_query};
-use macula::scorer::Scorer;
+use macula::scorer::{Scorer, Snapshot};
 use proptest::prelude::*;
 use running::{Server, lists};
 use serde_json::{Value, json};
@@ -25,36 +28,37 @@ fn scorer(lists: Lists) -> Scorer {
 #[test]
 fn op_2526_a_flag_says_whether_the_cache_may_answer() {
     let scorer = scorer(lists(&[]));
-    let indicator: Indicator = "192.0.2.1".parse().expect("an address");
+    let indicator: Indicator = "evil.test".parse().expect("a name");
     let day = date(2026, 11, 21);
-    let snapshot = scorer.snapshot();
-    let score = |use_cache, upstream: f64| {
+    let opinions = Opinions::default();
+    // What is known of the name changes, and nothing of which the cache could tell that it has.
+    let known = |weight: &str| Snapshot {
+        lists: Arc::new(lists(&[(
+            ListKind::Feed,
+            "feed",
+            &format!("evil.test,{weight}"),
+        )])),
+        epoch: 0,
+        since: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let (light, heavy, heaviest) = (known("0.2"), known("0.6"), known("1"));
+    let score = |use_cache, snapshot: &Snapshot, day| {
         let options = Options {
             use_cache,
             ..Options::default()
         };
-        let base = || Base::Model(upstream);
-        scorer
-            .score(&snapshot, &indicator, &options, day, base)
-            .0
-            .score
+        let (judged, cached) = scorer.score(snapshot, &indicator, &options, day, &opinions);
+        (judged.judgement.score, cached)
     };
-    assert_eq!(score(true, 20.0), 20.0);
-    // What the model goes by has changed: with the cache the score is the old one, without it the new one.
-    assert_eq!(score(true, 80.0), 20.0);
-    assert_eq!(score(false, 80.0), 80.0);
+    assert_eq!(score(true, &light, day), (59.8, false));
+    // With the cache the score is the old one, without it the new one.
+    assert_eq!(score(true, &heavy, day), (59.8, true));
+    assert_eq!(score(false, &heavy, day), (79.4, false));
     // Not reading the cache is not the same as not writing it: the next caller has the newest score.
-    assert_eq!(score(true, 90.0), 80.0);
+    assert_eq!(score(true, &heaviest, day), (79.4, true));
     let tomorrow = day.saturating_add(1.day());
-    let options = Options::default();
-    let next_day = scorer.score(&snapshot, &indicator, &options, tomorrow, || {
-        Base::Model(90.0)
-    });
-    assert_eq!(
-        (next_day.0.score, next_day.1),
-        (90.0, false),
-        "reports age by days"
-    );
+    let next_day = score(true, &heaviest, tomorrow);
+    assert_eq!(next_day, (99.0, false), "reports age by days");
 }
 
 #[test]
@@ -160,7 +164,7 @@ proptest! {
             "indicators={indicator}&features={}&exclude={}", join(&chosen), join(&excluded)
         );
         let request = score_query(&query).expect("a good query");
-        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request)).expect("JSON");
+        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request, &Opinions::default())).expect("JSON");
         let answer = &answers[&indicator];
         prop_assert_eq!(&answer["meta"]["success"], &json!(true));
         prop_assert_eq!(&answer["rescaled"], &json!(50.0));
@@ -175,7 +179,7 @@ proptest! {
     ) {
         let body = serde_json::to_vec(&indicators).expect("strings are JSON");
         let request = score_body("explain=1", &body, BodyForm::Json).expect("a good body");
-        let answers = serde_json::to_value(scorer(some_lists(&weights)).answer(&request)).expect("JSON");
+        let answers = serde_json::to_value(scorer(some_lists(&weights)).answer(&request, &Opinions::default())).expect("JSON");
         for indicator in &indicators {
             let answer = &answers[indicator.as_str()];
             let number = |value: &Value| value.as_f64();
@@ -208,7 +212,7 @@ proptest! {
         items.splice(0..0, bad);
         let body = serde_json::to_vec(&items).expect("JSON");
         let request = score_body("", &body, BodyForm::Json).expect("a good body");
-        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request)).expect("JSON");
+        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request, &Opinions::default())).expect("JSON");
         for name in &good {
             prop_assert_eq!(&answers[name]["meta"]["success"], &json!(true));
         }

@@ -34,7 +34,10 @@ impl Score {
     #[tokio::main(flavor = "current_thread")]
     pub(crate) async fn run(&self) -> Result<ExitCode> {
         let lists = self.scoring.library().await?.current();
-        let scorer = self.scoring.scorer(lists, CacheSettings::default());
+        let analyst = self.scoring.analyst().await?;
+        let scorer = self
+            .scoring
+            .scorer(lists, analyst, CacheSettings::default());
         let items = self
             .indicators
             .iter()
@@ -48,7 +51,8 @@ impl Score {
             },
             warnings: Vec::new(),
         };
-        let answers = scorer.answer(&request);
+        let opinions = scorer.opinions(&request.items, &request.options).await;
+        let answers = scorer.answer(&request, &opinions);
         let text = match self.format {
             Format::Table => table::render(&answers),
             Format::Json => {

@@ -16,6 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Scoring;
 
+/// How often the models' folders are looked at for new ones.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long questions to others that are under way are waited for at the end, for their answers are worth remembering.
+const GRACE: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -48,7 +54,10 @@ impl Serve {
         };
         let schedule = Schedule::from_environment()?;
         let library = Arc::new(self.scoring.library().await?);
-        let scorer = Arc::new(self.scoring.scorer(library.current(), self.cache()));
+        let analyst = self.scoring.analyst().await?;
+        let lists = library.current();
+        let scorer = self.scoring.scorer(lists, analyst.clone(), self.cache());
+        let scorer = Arc::new(scorer);
         let _file = bound.announce(&FUNCTIONS)?;
         let snapshot = scorer.snapshot();
         tracing::info!(
@@ -78,10 +87,17 @@ impl Serve {
             Ok(())
         };
         let follow = library.follow(&schedule, |lists| scorer.replace_lists(lists));
+        let models = analyst.iter().flat_map(|analyst| analyst.models());
+        let watch = models.map(|model| Arc::clone(model).watch(LOOK, stopped.clone()));
+        let watch = futures_util::future::join_all(watch);
         let serve = async { tokio::try_join!(public, private, told) };
+        let serve = async { tokio::join!(serve, watch).0 };
         tokio::select! {
             served = serve => { served?; }
             () = follow => {}
+        }
+        if let Some(analyst) = analyst {
+            analyst.gatherers().stop(GRACE).await;
         }
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)

@@ -1,0 +1,281 @@
+//! A model made by the commands, and what it does to answers.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails its test")]
+
+#[path = "running/server.rs"]
+mod running;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use gatherers::{Clock, Config, Gatherers};
+use indicator_model::LiveModel;
+use indicator_training::lexical::LexicalSource;
+use macula::CacheSettings;
+use macula::admin::Admin;
+use macula::analyst::Analyst;
+use macula::judgement::Policy;
+use macula::scorer::Scorer;
+use macula::server::router;
+use running::{Serving, ask, lists};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use threat_lists::{Library, ListKind, Settings};
+use tokio::runtime::Runtime;
+
+const WORDS: [&str; 16] = [
+    "apple", "river", "stone", "green", "market", "house", "light", "paper", "music", "garden",
+    "summer", "winter", "silver", "happy", "forest", "bridge",
+];
+
+/// A labelled set: pairs of words are benign, letters without sense malicious.
+fn labelled() -> String {
+    let mut text = String::new();
+    let mut state = 7u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..300 {
+        let (first, second) = (WORDS[draw(16)], WORDS[draw(16)]);
+        writeln!(text, "{first}{second}{}.com,benign", draw(50)).unwrap();
+        let letters: String = (0..12 + draw(6))
+            .map(|_| char::from(b"bcdfghjklmnpqrstvwxz0123456789"[draw(30)]))
+            .collect();
+        writeln!(text, "{letters}.com,malicious").unwrap();
+    }
+    text
+}
+
+fn macula(folder: &Path, arguments: &[&str]) {
+    let program = Command::new(env!("CARGO_BIN_EXE_macula"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&program.stderr);
+    assert!(program.status.success(), "{arguments:?}: {said}");
+}
+
+/// Makes a model of names in `folder/names`.
+fn train(folder: &Path, version: &str, rounds: &str) {
+    fs::write(folder.join("set.csv"), labelled()).unwrap();
+    macula(
+        folder,
+        &["ml_eval", "-t", "set.csv", "-f", "raw", "-r", "rows"],
+    );
+    let train = [
+        "train", "-r", "rows", "-o", "names", "--kind", "domain", "--name", "names",
+    ];
+    let more = [
+        "--model-version",
+        version,
+        "--rounds",
+        rounds,
+        "--report",
+        "report.html",
+    ];
+    macula(folder, &[&train[..], &more[..]].concat());
+}
+
+/// Macula with a model that was made here.
+struct Site {
+    folder: TempDir,
+    model: Arc<LiveModel>,
+    public: Serving,
+    admin: Serving,
+    _runtime: Runtime,
+}
+
+impl Site {
+    fn start() -> Site {
+        let folder = TempDir::new().unwrap();
+        train(folder.path(), "1", "40");
+        let runtime = Runtime::new().unwrap();
+        let sources = Arc::new(LexicalSource::default());
+        let config = Config::default();
+        let gatherers = Gatherers::start(&config, vec![sources], Clock::system());
+        let gatherers = Arc::new(runtime.block_on(gatherers).unwrap());
+        let [names, archive] = ["names", "archive"].map(|name| folder.path().join(name));
+        let model = Arc::new(LiveModel::open(names, Some(archive), Clock::system()).unwrap());
+        let analyst = Arc::new(Analyst::new(gatherers, vec![Arc::clone(&model)]));
+        let lists = lists(&[
+            (ListKind::Blacklist, "black", "blackwinter.com"),
+            (ListKind::Feed, "feed", "greenriver.com,0.5"),
+        ]);
+        let scorer = Scorer::new(lists, Policy::default(), CacheSettings::default());
+        let scorer = Arc::new(scorer.with_analyst(analyst));
+        fs::create_dir(folder.path().join("lists")).unwrap();
+        fs::write(folder.path().join("lists/blacklist.txt"), "a.test").unwrap();
+        let place = folder.path().join("lists").to_str().unwrap().to_owned();
+        let library = runtime.block_on(Library::open(&place, Settings::default()));
+        let admin = Admin::new(Arc::clone(&scorer), Arc::new(library.unwrap()), None);
+        Site {
+            public: Serving::start(router(scorer)),
+            admin: Serving::start(admin.router()),
+            folder,
+            model,
+            _runtime: runtime,
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        ask(self.public.address, "GET", path, &[], b"").json()
+    }
+
+    fn score(&self, name: &str, options: &str) -> Value {
+        self.get(&format!("/api/score?indicators={name}{options}"))[name].clone()
+    }
+}
+
+fn number(value: &Value) -> f64 {
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_model_scores_what_no_list_decides_and_says_why() {
+    let site = Site::start();
+    let (good, bad) = (
+        site.score("silverhouse.com", ""),
+        site.score("xk3j9q2vz8w1m.com", ""),
+    );
+    assert_eq!(good["meta"]["source"], "model");
+    assert!(
+        number(&good["rescaled"]) < 50.0 && number(&bad["rescaled"]) > 50.0,
+        "{good} {bad}"
+    );
+    for answer in [&good, &bad] {
+        let sum = number(&answer["benign"]) + number(&answer["malicious"]);
+        assert!((sum - 1.0).abs() < 1e-6, "{answer}");
+        assert_eq!(answer["malicious"], answer["meta"]["model"]["malicious"]);
+    }
+    // A URL and a mail address are judged by their host.
+    let url = site.score("http://xk3j9q2vz8w1m.com/a", "");
+    assert_eq!(url["rescaled"], bad["rescaled"]);
+
+    let explained = site.score(
+        "xk3j9q2vz8w1m.com",
+        "&explain=true&explain_items=2&summary=true",
+    );
+    let reasons = &explained["meta"]["explanation"]["model"];
+    let features = reasons["features"].as_array().unwrap();
+    assert_eq!(features.len(), 2);
+    let listed: f64 = features
+        .iter()
+        .map(|one| number(&one["contribution"]))
+        .sum();
+    let rest = reasons["rest"]["contribution"].as_f64().unwrap_or_default();
+    let margin = number(&reasons["base"]) + listed + rest;
+    assert!(
+        (margin - number(&reasons["margin"])).abs() < 1e-4,
+        "{reasons}"
+    );
+    assert!(
+        number(&explained["meta"]["summary"]["lexical"]["share"]) > 99.0,
+        "{explained}"
+    );
+    let flat = site.get("/apply?host=xk3j9q2vz8w1m.com");
+    assert_eq!(flat["source"], "model");
+    assert!(
+        flat["top_feature"]
+            .as_str()
+            .unwrap()
+            .starts_with("lexical_"),
+        "{flat}"
+    );
+}
+
+#[test]
+fn lists_decide_before_a_model_is_asked_and_feeds_raise_what_it_says() {
+    let site = Site::start();
+    let black = site.score("blackwinter.com", "");
+    assert_eq!(
+        (&black["rescaled"], &black["meta"]["model"]),
+        (&json!(100.0), &Value::Null)
+    );
+    let raised = site.score("greenriver.com", "");
+    let plain = site.score("greenriver.com", "&useRule=false");
+    assert_eq!(
+        (&raised["meta"]["source"], &plain["meta"]["source"]),
+        (&json!("feed"), &json!("model"))
+    );
+    let expected = number(&plain["rescaled"]) + (99.0 - number(&plain["rescaled"])) * 0.5;
+    assert!(
+        (number(&raised["rescaled"]) - expected).abs() < 0.02,
+        "{raised} {plain}"
+    );
+}
+
+/// OP-2527, and verdict `unknown` where a model knows too little.
+#[test]
+fn op_2527_without_its_features_a_model_has_no_opinion_that_counts() {
+    let site = Site::start();
+    let blind = site.score("xk3j9q2vz8w1m.com", "&features=none");
+    assert_eq!(
+        (
+            &blind["rescaled"],
+            &blind["meta"]["verdict"],
+            &blind["meta"]["model"]["covered"]
+        ),
+        (&json!(50.0), &json!("unknown"), &json!(false))
+    );
+    let excluded = site.score("xk3j9q2vz8w1m.com", "&exclude=lexical");
+    assert_eq!(excluded["meta"]["model"]["coverage"], 0.0);
+    assert_eq!(
+        number(&site.score("xk3j9q2vz8w1m.com", "&features=lexical")["meta"]["model"]["coverage"]),
+        1.0
+    );
+}
+
+#[test]
+fn a_new_model_is_taken_and_there_is_a_way_back() {
+    let site = Site::start();
+    let score = || site.score("greenapple7.com", "")["meta"]["model"].clone();
+    let first = score();
+    assert_eq!(first["version"], "1");
+    train(site.folder.path(), "2", "5");
+    site.model.refresh().unwrap();
+    let second = score();
+    assert_eq!(second["version"], "2");
+    assert_ne!(
+        first["malicious"], second["malicious"],
+        "no cached score of the old model"
+    );
+    assert_eq!(site.get("/version")["models"], json!({"names": "2"}));
+    let described = &site.get("/api/model")["models"][0];
+    assert_eq!(
+        (&described["kind"], &described["version"]),
+        (&json!("domain"), &json!("2"))
+    );
+    assert!(
+        described["metrics"]
+            .as_object()
+            .is_some_and(|metrics| !metrics.is_empty())
+    );
+    let unknown = ask(
+        site.admin.address,
+        "POST",
+        "/admin/rollback/other",
+        &[],
+        b"",
+    );
+    assert_eq!(unknown.status, 404);
+    let back = ask(
+        site.admin.address,
+        "POST",
+        "/admin/rollback/names",
+        &[],
+        b"",
+    );
+    assert_eq!(
+        (back.status, &back.json()["models"]),
+        (200, &json!({"names": "1"}))
+    );
+    assert_eq!(score()["malicious"], first["malicious"]);
+}
