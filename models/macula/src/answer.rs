@@ -321,7 +321,7 @@ impl<'a> Flat<'a> {
 }
 
 fn malicious(judgement: &Judgement) -> f64 {
-    judgement.score / 100.0
+    (judgement.score * 100.0).round() / 10_000.0
 }
 
 fn benign(judgement: &Judgement) -> f64 {
