@@ -26,7 +26,7 @@ use model_server::{
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -50,7 +50,17 @@ struct Names;
 
 impl PartialSchema for Names {
     fn schema() -> RefOr<Schema> {
-        batch_schema(request::MAX_ITEMS).into()
+        // What is no array is taken for lines, of which a whole JSON document is one.
+        let kinds = [
+            Type::String,
+            Type::Object,
+            Type::Number,
+            Type::Boolean,
+            Type::Null,
+        ];
+        let line = ObjectBuilder::new().schema_type(SchemaType::from_iter(kinds));
+        let batch = batch_schema(request::MAX_ITEMS);
+        Schema::from(OneOfBuilder::new().item(batch).item(line)).into()
     }
 }
 

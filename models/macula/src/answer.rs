@@ -361,7 +361,8 @@ impl<'a> Flat<'a> {
 
 /// The model's own word where the model decided, else what the score says.
 fn malicious(judged: &Judged) -> f64 {
-    decisive(judged).map_or(judged.judgement.score / 100.0, |score| score.malicious)
+    let by_score = (judged.judgement.score * 100.0).round() / 10_000.0;
+    decisive(judged).map_or(by_score, |score| score.malicious)
 }
 
 fn benign(judged: &Judged) -> f64 {

@@ -6,6 +6,7 @@
 )]
 
 mod command_line;
+mod contract;
 mod http;
 mod models;
 mod running;

@@ -86,6 +86,11 @@ impl Server {
         server
     }
 
+    /// Where it answers.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Sends a request as it is and gives the status and body of the answer.
     pub(crate) fn ask(&self, request: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
