@@ -57,6 +57,8 @@ pub(crate) struct Manner {
 pub(crate) struct Told {
     pub(crate) answer: Landing,
     pub(crate) from_cache: bool,
+    /// Whether it is too old to count, and stands in for an answer that could not be had.
+    is_stale: bool,
 }
 
 /// One source with its surroundings.
@@ -112,6 +114,7 @@ impl Gatherer {
     pub(crate) async fn answer(self: &Arc<Self>, question: Question, manner: Manner) -> Told {
         let told = self.find(question, manner).await;
         let outcome = match (&told.answer, told.from_cache) {
+            (Ok(_), true) if told.is_stale => "stale",
             (Ok(_), true) => "cached",
             (Ok(answer), false) if answer.content == Content::Nothing => "unknown",
             (Ok(_), false) => "ok",
@@ -152,13 +155,14 @@ impl Gatherer {
             Err(why) => Err(why),
         };
         match (landed, old) {
-            (Err(_), Some(old)) => {
-                self.counters.ended("stale");
-                remembered(old)
-            }
+            (Err(_), Some(old)) => Told {
+                is_stale: true,
+                ..remembered(old)
+            },
             (answer, _) => Told {
                 answer,
                 from_cache: false,
+                is_stale: false,
             },
         }
     }
@@ -330,6 +334,7 @@ fn missing(why: Missing) -> Told {
     Told {
         answer: Err(why),
         from_cache: false,
+        is_stale: false,
     }
 }
 
@@ -337,6 +342,7 @@ fn remembered(answer: Arc<Answer>) -> Told {
     Told {
         answer: Ok(answer),
         from_cache: true,
+        is_stale: false,
     }
 }
 

@@ -146,6 +146,9 @@ pub enum Failure {
     /// No authoritative server answered.
     #[error("no authoritative server answered")]
     NotAuthoritative,
+    /// The servers of a name are silent.
+    #[error("the servers of the name did not answer in time")]
+    Silent,
     /// The zone was asked about too often.
     #[error("this zone was asked about too often")]
     ZoneLimit,
@@ -155,7 +158,7 @@ impl Failure {
     /// What it makes of the features.
     pub fn missing(&self) -> Missing {
         match self {
-            Failure::Timeout => Missing::Timeout,
+            Failure::Timeout | Failure::Silent => Missing::Timeout,
             Failure::Refused(_) => Missing::Refused,
             Failure::RateLimited { .. } => Missing::RateLimited,
             Failure::NotAuthoritative => Missing::NotAuthoritative,
@@ -167,9 +170,13 @@ impl Failure {
         }
     }
 
-    /// Whether it speaks against the source, and not only against this one question.
+    /// Whether it speaks against the source, and not only against this one question. What somebody else's name servers do must
+    /// not: they could have us ask no servers at all.
     pub fn is_the_sources_fault(&self) -> bool {
-        !matches!(self, Failure::NotAuthoritative | Failure::ZoneLimit)
+        !matches!(
+            self,
+            Failure::NotAuthoritative | Failure::Silent | Failure::ZoneLimit
+        )
     }
 }
 

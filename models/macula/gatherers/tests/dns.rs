@@ -150,3 +150,22 @@ async fn the_names_of_one_zone_are_limited() {
     let gathered = gather(&gatherers, "www.example.com").await;
     assert_eq!(ttl(&gathered), Reading::number(300.0));
 }
+
+#[tokio::test]
+async fn dead_name_servers_of_some_names_do_not_keep_us_from_others() {
+    let mut more = Vec::new();
+    for at in 0..8 {
+        more.push(ns(&format!("dead{at}.org."), "ns.dead.org."));
+    }
+    // Nobody is there.
+    more.push(a("ns.dead.org.", 600, 9));
+    let zones = vec![resolver(&more), says(true, 300), says(true, 300)];
+    let servers = NameServers::start(zones).await;
+    let gatherers = start(&settings(&servers, ALLOW), &Hands::new()).await;
+    for at in 0..8 {
+        let gathered = gather(&gatherers, &format!("www.dead{at}.org")).await;
+        assert_eq!(ttl(&gathered), Reading::Missing(Missing::NotAuthoritative));
+    }
+    let gathered = gather(&gatherers, "www.example.com").await;
+    assert_eq!(ttl(&gathered), Reading::number(300.0));
+}

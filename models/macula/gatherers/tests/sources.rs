@@ -395,3 +395,40 @@ async fn a_source_without_its_key_is_disabled_and_the_others_work_on() {
         Reading::Missing(Missing::Disabled)
     );
 }
+
+#[tokio::test]
+async fn a_mapping_in_the_settings_folder_replaces_the_shipped_one_or_adds_a_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = |name: &str| {
+        format!(
+            "name = \"{name}\"\nabout = \"a service of our own\"\ncategory = \"geolocation\"\nbase_url = \"http://127.0.0.1:1\"\n\
+             [[request]]\nsubject = \"ip\"\npath = \"/own/{{subject}}\"\n\
+             [[request.feature]]\nname = \"{name}_rank\"\nat = \"/rank\"\ntake = \"number\"\n"
+        )
+    };
+    for name in ["geo", "acme"] {
+        let path = folder.path().join(format!("{name}.toml"));
+        std::fs::write(path, mapping(name)).unwrap();
+    }
+    let upstream = Upstream::start(Reply::Say(200, "{\"rank\": 3}".into())).await;
+    let text = format!(
+        "mappings = \"{}\"\n{}{}",
+        folder.path().display(),
+        settings("geo", &upstream.url(), ""),
+        settings("acme", &upstream.url(), "")
+    );
+    let gatherers = start(&text, &Hands::new()).await;
+    let gathered = gather(&gatherers, "2606:4700::1").await;
+    assert_eq!(told(&gathered), json!({"acme_rank": 3.0, "geo_rank": 3.0}));
+    assert_eq!(upstream.seen()[0].target, "/own/2606%3A4700%3A%3A1");
+
+    std::fs::write(folder.path().join("acme.toml"), "name = \"acme\"").unwrap();
+    let config = gatherers::Config::parse(&text).unwrap();
+    let clock = Hands::new().clock();
+    let failed = gatherers::Gatherers::start(&config, Vec::new(), clock).await;
+    assert!(failed.unwrap_err().to_string().contains("acme"));
+    let unknown = gatherers::Config::parse("[gatherers.nobody]").unwrap();
+    let clock = Hands::new().clock();
+    let failed = gatherers::Gatherers::start(&unknown, Vec::new(), clock).await;
+    assert!(failed.unwrap_err().to_string().contains("nobody"));
+}

@@ -32,7 +32,7 @@ impl Default for CachePolicy {
             negative_ttl: Span::seconds(60 * 60),
             stale_while_revalidate: Span::seconds(0),
             stale_if_error: Span::days(1),
-            max_entries: 100_000,
+            max_entries: 20_000,
             jitter: 0.1,
         }
     }

@@ -217,10 +217,11 @@ impl DnsSource {
             for address in self.addresses(&servers, left).await? {
                 let reply = match self.ask_server(address, name, left).await {
                     Ok(reply) => reply,
-                    Err(failure) => {
-                        worst = failure;
+                    Err(Failure::Timeout) => {
+                        worst = Failure::Silent;
                         continue;
                     }
+                    Err(_) => continue,
                 };
                 let meta = &reply.metadata;
                 if meta.authoritative && meta.response_code == ResponseCode::NXDomain {
@@ -350,7 +351,7 @@ impl Source for DnsSource {
     ) -> BoxFuture<'a, Exchange> {
         async move {
             let asked = tokio::time::timeout(self.config.timeout.0, self.look_up(subject, now));
-            Exchange::new(asked.await.unwrap_or(Err(Failure::Timeout)))
+            Exchange::new(asked.await.unwrap_or(Err(Failure::Silent)))
         }
         .boxed()
     }
@@ -413,9 +414,13 @@ fn says_nothing_is_there(error: &NetError) -> bool {
         if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError))
 }
 
+/// A resolver that is slow or says that it failed may be so for the name's servers' sake.
 fn failure(error: &NetError) -> Failure {
     if matches!(error, NetError::Timeout) {
-        return Failure::Timeout;
+        return Failure::Silent;
+    }
+    if matches!(error, NetError::Dns(_)) {
+        return Failure::NotAuthoritative;
     }
     Failure::Unreachable(format!("the resolver: {error}"))
 }
