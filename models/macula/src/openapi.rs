@@ -114,11 +114,26 @@ pub(crate) struct BodyOptions {
     features: Option<String>,
     #[schema(schema_with = features_or_null)]
     exclude: Option<String>,
+    #[serde(rename = "useFeatureCache")]
+    use_feature_cache: Option<bool>,
+    offline: Option<bool>,
+    #[schema(schema_with = tlp_or_null)]
+    tlp: Option<String>,
+    #[schema(schema_with = pap_or_null)]
+    pap: Option<String>,
     strict: Option<bool>,
 }
 
 fn kind_or_null() -> Schema {
     or_null(options::kind_schema())
+}
+
+fn tlp_or_null() -> Schema {
+    or_null(options::tlp_schema())
+}
+
+fn pap_or_null() -> Schema {
+    or_null(options::pap_schema())
 }
 
 fn features_or_null() -> Schema {

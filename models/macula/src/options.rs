@@ -372,7 +372,7 @@ mod tests {
     fn every_name_can_be_set_and_changes_something() {
         for name in NAMES {
             let mut options = Options::default();
-            let changed = ["0", "1", "url", "geo"].into_iter().any(|value| {
+            let changed = ["0", "1", "url", "geo", "red"].into_iter().any(|value| {
                 let set = options.set(name, value);
                 set.is_ok() && options != Options::default()
             });

@@ -44,7 +44,7 @@ fn labelled() -> String {
         let (first, second) = (WORDS[draw(16)], WORDS[draw(16)]);
         writeln!(text, "{first}{second}{}.com,benign", draw(50)).unwrap();
         let letters: String = (0..12 + draw(6))
-            .map(|_| char::from(b"bcdfghjklmnpqrstvwxz0123456789"[draw(30)]))
+            .map(|_| char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[draw(36)]))
             .collect();
         writeln!(text, "{letters}.com,malicious").unwrap();
     }
