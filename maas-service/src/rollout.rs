@@ -100,12 +100,17 @@ pub fn step(standing: &Standing) -> Step {
     }
 }
 
-/// On the way back the new copies stay until the old ones serve, or until they have had their time.
+/// On the way back the new copies stay until the old ones serve, or until they have had their time. If by then not one of them
+/// does, there is nothing to go back to: the new ones are all that serves, and take their place after all.
 fn step_back(standing: &Standing) -> Step {
     let Standing { old, new, .. } = standing;
     let whole = old.serving >= old.asked;
     let nothing_to_hold = new.serving <= standing.before;
-    if whole || nothing_to_hold || standing.elapsed >= standing.deadline {
+    let has_had_its_time = standing.elapsed >= standing.deadline;
+    if has_had_its_time && !nothing_to_hold && old.serving == 0 {
+        return Step::Finish;
+    }
+    if whole || nothing_to_hold || has_had_its_time {
         return Step::Returned;
     }
     // Where there is no room for both, a new copy makes room, but never the last one.
@@ -219,6 +224,18 @@ mod tests {
         // Nothing of it serves, or only what did before.
         assert_eq!(back(1, 0, 0, false), Step::Returned);
         assert_eq!(back(1, 3, 3, false), Step::Returned);
+        // The old ones have had their time; if none of them serves, the new ones are all there is.
+        let late = |old_serving| {
+            step(&Standing {
+                old: part(10, old_serving),
+                new: part(10, 9),
+                going_back: true,
+                elapsed: Duration::from_secs(60),
+                ..standing(10, 10, 0)
+            })
+        };
+        assert_eq!(late(1), Step::Returned);
+        assert_eq!(late(0), Step::Finish);
     }
 
     proptest! {

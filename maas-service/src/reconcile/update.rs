@@ -49,9 +49,9 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 let is_new = |s: &&InstanceStatus| s.name == new.0 && s.version == new.1;
                 statuses.iter().filter(is_new)
             };
-            let settled = of_new().filter(|status| {
-                let since = self.serving.get(&status.instance);
-                status.phase.is_serving() && since.is_some_and(|&since| now >= since + SETTLING)
+            let settled = serving(copies, new).filter(|copy| {
+                let since = self.serving.get(&copy.instance);
+                since.is_some_and(|&since| now >= since + SETTLING)
             });
             let settled = count(settled).min(found.desired.instances);
             // What failed before it began says nothing about it.
@@ -64,8 +64,8 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 format!("copy {}: {why}", status.instance)
             });
             let (old_side, new_side) = (
-                self.side(&old, desired, copies, statuses),
-                self.side(new, desired, copies, statuses),
+                self.side(&old, desired, copies),
+                self.side(new, desired, copies),
             );
             let progress = match replaces.going_back {
                 Some(_) => old_side.serving,
@@ -96,23 +96,14 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         updates
     }
 
-    fn side(
-        &self,
-        key: &ModelKey,
-        desired: &BTreeMap<ModelKey, Found>,
-        copies: &[Copy],
-        statuses: &[InstanceStatus],
-    ) -> Side {
+    fn side(&self, key: &ModelKey, desired: &BTreeMap<ModelKey, Found>, copies: &[Copy]) -> Side {
         let running = copies.iter().filter(|copy| {
             copy.model.as_ref() == Some(key) && matches!(copy.life, Life::Running(_))
         });
-        let serving = statuses
-            .iter()
-            .filter(|s| s.name == key.0 && s.version == key.1 && s.phase.is_serving());
         Side {
             asked: desired.get(key).map_or(0, |found| found.desired.instances),
             running: count(running),
-            serving: count(serving),
+            serving: count(serving(copies, key)),
             crowded: self.crowded.contains(key),
         }
     }
@@ -262,6 +253,15 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         });
         Ok(Some(write(path, history.to_bytes(), Some(stat.version))))
     }
+}
+
+/// The copies of a version that serve. What a copy has published stays for a while after its death, so that only those count
+/// that are seen to live.
+fn serving<'c>(copies: &'c [Copy], key: &ModelKey) -> impl Iterator<Item = &'c Copy> {
+    copies.iter().filter(move |copy| {
+        let serves = matches!(copy.life, Life::Running(Some(phase)) if phase.is_serving());
+        serves && copy.model.as_ref() == Some(key)
+    })
 }
 
 fn delete(layout: &Layout, (name, version): &ModelKey, znode_version: i32) -> Step {

@@ -1,7 +1,7 @@
 //! A model of the machine: runners that come to serve, die, and end when told to, with the znodes they hold.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::rc::Rc;
 
@@ -29,6 +29,9 @@ pub(super) struct Machine {
     pub(super) violations: Vec<String>,
     /// Two daemons may act at the same moment, so that one acts on what the other has just changed.
     pub(super) crowded: bool,
+    /// Models of which nobody asks to remove a copy. Once a copy of theirs serves, none of our actions may leave them without;
+    /// unless one that served has died, for what was decided before may then be carried out after.
+    pub(super) steady: BTreeSet<&'static str>,
 }
 
 pub(super) struct Runner {
@@ -51,6 +54,7 @@ impl Machine {
             broken: |_| false,
             violations: Vec::new(),
             crowded: false,
+            steady: BTreeSet::new(),
         }
     }
 
@@ -126,6 +130,10 @@ impl Machine {
         }
         if dies {
             runner.alive = false;
+            if runner.phase.is_serving() {
+                let name = runner.model.0.clone();
+                self.steady.remove(name.as_str());
+            }
             return;
         }
         runner.phase = if runner.phase == Phase::Pending {
@@ -135,7 +143,13 @@ impl Machine {
         } else {
             Phase::Serving
         };
+        let (model, serves) = (runner.model.clone(), runner.phase.is_serving());
         self.publish(instance);
+        let desired = self.layout.desired(&model.0, &model.1);
+        if serves && self.tree.borrow().get(&desired).is_none() {
+            // It came to serve when it had been given up.
+            self.steady.remove(model.0.as_str());
+        }
     }
 
     /// All that was begun comes to its end.
@@ -161,11 +175,63 @@ impl Machine {
 }
 
 /// The hands of one daemon.
-pub(super) struct Hands(pub(super) Rc<RefCell<Machine>>);
+pub(super) struct Hands {
+    machine: Rc<RefCell<Machine>>,
+    /// The copies that served when it looked last, but for those it has stopped since.
+    serving: BTreeSet<InstanceId>,
+}
+
+impl Hands {
+    pub(super) fn new(machine: Rc<RefCell<Machine>>) -> Self {
+        let serving = BTreeSet::new();
+        Self { machine, serving }
+    }
+
+    /// Notes it when a model is left without a copy that serves, although nobody asked for that.
+    fn check_stop(&mut self, instance: &InstanceId) {
+        if !self.serving.remove(instance) {
+            return;
+        }
+        let mut machine = self.machine.borrow_mut();
+        let name = |instance| {
+            let runner: Option<&Runner> = machine.runners.get(instance);
+            runner.map(|runner| runner.model.0.clone())
+        };
+        let Some(model) = name(instance).filter(|model| machine.steady.contains(model.as_str()))
+        else {
+            return;
+        };
+        let is_left = self
+            .serving
+            .iter()
+            .any(|other| name(other).as_ref() == Some(&model));
+        if !is_left && !machine.crowded {
+            let of_model = machine.runners.iter();
+            let of_model = of_model.filter(|(_, runner)| runner.model.0 == model);
+            let there: Vec<String> = of_model
+                .map(|(id, runner)| {
+                    let state = (runner.phase, runner.alive, runner.stopping);
+                    format!("{id} {} {state:?}", runner.model.1)
+                })
+                .collect();
+            let violation =
+                format!("{model}: {instance} was stopped, the last that served, of {there:?}");
+            machine.violations.push(violation);
+        }
+    }
+}
 
 impl Launcher for Hands {
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
-        let machine = self.0.borrow();
+        let machine = self.machine.borrow();
+        let serves = |(instance, runner): &(&InstanceId, &Runner)| {
+            let says_so = phases
+                .get(*instance)
+                .is_some_and(|phase| phase.is_serving());
+            runner.alive && !runner.stopping && says_so
+        };
+        let serving = machine.runners.iter().filter(serves);
+        self.serving = serving.map(|(instance, _)| instance.clone()).collect();
         let copy = |(instance, runner): (&InstanceId, &Runner)| Copy {
             instance: instance.clone(),
             model: Some(runner.model.clone()),
@@ -181,7 +247,7 @@ impl Launcher for Hands {
     }
 
     fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.machine.borrow_mut();
         machine.launched += 1;
         let instance =
             InstanceId::new(format!("i{:08}", machine.launched)).map_err(io::Error::other)?;
@@ -207,7 +273,8 @@ impl Launcher for Hands {
     }
 
     fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
-        let mut machine = self.0.borrow_mut();
+        self.check_stop(instance);
+        let mut machine = self.machine.borrow_mut();
         match machine.runners.get_mut(instance) {
             Some(runner) if runner.alive => runner.stopping = true,
             _ => {}
@@ -220,7 +287,7 @@ impl Launcher for Hands {
     }
 
     fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.machine.borrow_mut();
         let dead = machine
             .runners
             .get(instance)
@@ -240,7 +307,7 @@ impl Launcher for Hands {
     }
 
     fn was_told_to_end(&self, instance: &InstanceId) -> bool {
-        let machine = self.0.borrow();
+        let machine = self.machine.borrow();
         machine
             .runners
             .get(instance)

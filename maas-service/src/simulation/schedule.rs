@@ -74,6 +74,12 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
     }
     let faulty = world.dice.random_range(0..8);
     let mut left: Vec<(Ask, Option<String>)> = draw_asks(&mut world.dice, with_updates);
+    let removes =
+        |ask: &Ask, name: &str| matches!(ask, Ask::Remove { model, .. } if MODELS[*model] == name);
+    let steady = MODELS
+        .into_iter()
+        .filter(|name| !left.iter().any(|(ask, _)| removes(ask, name)));
+    world.machine.borrow_mut().steady = steady.collect();
     left.reverse();
     world.new_leader();
     for _ in 0..world.dice.random_range(20..180) {
@@ -197,7 +203,7 @@ impl World {
             copies: 0,
         };
         let dice = StdRng::seed_from_u64(self.dice.random());
-        let hands = Hands(self.machine.clone());
+        let hands = Hands::new(self.machine.clone());
         let mut reconciler = Reconciler::new(handle, self.layout.clone(), hands, leader, dice);
         let (clock, began, lead_too) = (self.clock.clone(), self.began, lead.clone());
         self.daemons.push(Daemon {
