@@ -66,7 +66,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Changes `scorer`, whose lists come from `library`.
+    /// Changes `scorer`, which has been told of the lists of `library`.
     pub fn new(scorer: Arc<Scorer>, library: Arc<Library>, token: Option<Token>) -> Admin {
         Admin {
             scorer,
@@ -159,9 +159,6 @@ async fn reload(
             "no_such_list",
             message,
         ));
-    }
-    if reloads.iter().any(|reload| reload.outcome.is_change()) {
-        admin.scorer.replace_lists(admin.library.current());
     }
     let mut answer = admin.status();
     answer["reloaded"] = json!(reloads);

@@ -6,14 +6,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use gatherers::{GatherOptions, Gathered, Gatherers};
+use gatherers::{GatherOptions, Gathered, Gatherers, Missing};
 use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score};
 use indicators::{Host, Indicator};
 
 /// So many indicators are asked about at once.
 const AT_ONCE: usize = 64;
+
+/// How long a request may wait for all of its opinions.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Models, and those who gather what they want to know.
 pub struct Analyst {
@@ -29,13 +33,31 @@ pub struct Opinion {
     score: Score,
 }
 
-/// The opinions of a request.
-#[derive(Debug, Default)]
-pub struct Opinions {
-    /// The [version](Analyst::version) of the models that were asked.
-    pub(crate) models: u64,
-    /// By what they are about.
-    pub(crate) of: HashMap<Indicator, Arc<Opinion>>,
+/// What the models said, by what it is about.
+pub type Opinions = HashMap<Indicator, Arc<Opinion>>;
+
+/// The models that serve at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Models(Vec<Arc<IndicatorModel>>);
+
+impl Models {
+    /// A number that changes when a model does.
+    pub fn version(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for model in &self.0 {
+            model.digest().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether there is one for such an indicator.
+    pub fn know(&self, indicator: &Indicator) -> bool {
+        subject(indicator).is_some_and(|(kind, _)| self.of_kind(kind).is_some())
+    }
+
+    fn of_kind(&self, kind: ModelKind) -> Option<&Arc<IndicatorModel>> {
+        self.0.iter().find(|model| model.manifest().kind == kind)
+    }
 }
 
 impl Analyst {
@@ -54,46 +76,42 @@ impl Analyst {
         &self.gatherers
     }
 
-    /// A number that changes when a model does.
-    pub fn version(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for model in &self.models {
-            model.current().digest().hash(&mut hasher);
-        }
-        hasher.finish()
+    /// The models that serve now.
+    pub fn current(&self) -> Models {
+        Models(self.models.iter().map(|model| model.current()).collect())
     }
 
-    /// Whether there is a model for such an indicator.
-    pub fn knows(&self, indicator: &Indicator) -> bool {
-        subject(indicator).is_some_and(|(kind, _)| self.model(kind).is_some())
-    }
-
-    /// What the models say of each indicator. Those for which there is none are left out.
-    pub async fn opinions(&self, indicators: Vec<Indicator>, options: &GatherOptions) -> Opinions {
-        let models = self.version();
+    /// What the models say of each indicator. Those for which there is none, or for which there was no time any more, are left
+    /// out.
+    pub async fn opinions(
+        &self,
+        models: &Models,
+        indicators: Vec<Indicator>,
+        options: &GatherOptions,
+    ) -> Opinions {
         let opinions = stream::iter(indicators).map(async |indicator| {
-            let opinion = self.opinion(&indicator, options).await?;
+            let opinion = self.opinion(models, &indicator, options).await?;
             Some((indicator, Arc::new(opinion)))
         });
         let opinions = opinions.buffer_unordered(AT_ONCE);
-        let of = opinions.filter_map(async |opinion| opinion).collect().await;
-        Opinions { models, of }
+        let in_time = opinions.take_until(tokio::time::sleep(PATIENCE));
+        in_time.filter_map(async |opinion| opinion).collect().await
     }
 
-    async fn opinion(&self, indicator: &Indicator, options: &GatherOptions) -> Option<Opinion> {
+    async fn opinion(
+        &self,
+        models: &Models,
+        indicator: &Indicator,
+        options: &GatherOptions,
+    ) -> Option<Opinion> {
         let (kind, subject) = subject(indicator)?;
-        let model = self.model(kind)?;
+        let model = Arc::clone(models.of_kind(kind)?);
         let gathered = self.gatherers.gather(&subject, options).await;
         Some(Opinion {
             score: model.score(&gathered),
             gathered,
             model,
         })
-    }
-
-    fn model(&self, kind: ModelKind) -> Option<Arc<IndicatorModel>> {
-        let mut models = self.models.iter().map(|model| model.current());
-        models.find(|model| model.manifest().kind == kind)
     }
 }
 
@@ -128,6 +146,21 @@ impl Opinion {
     /// Why. Takes far longer than the score.
     pub fn explain(&self) -> Explanation {
         self.model.explain(&self.gathered)
+    }
+
+    /// Whether it may be another one soon although nothing is known to have changed: a source did not answer this time.
+    pub(crate) fn may_pass(&self) -> bool {
+        use Missing::{Failed, NotAuthoritative, Quota, RateLimited, Resting, Timeout};
+        let passing = [
+            Timeout,
+            RateLimited,
+            Resting,
+            Quota,
+            Failed,
+            NotAuthoritative,
+        ];
+        let missing = &self.score.imputed;
+        missing.iter().any(|(_, why)| passing.contains(why))
     }
 
     /// About what it takes in memory.

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use gatherers::{Clock, Config, Gatherers};
 use indicator_model::LiveModel;
@@ -107,6 +107,16 @@ impl Scoring {
                 .with_context(|| format!("could not load the model in `{}`", folder.display()))?;
             Ok(Arc::new(model))
         };
+        let mut names: Vec<_> = self
+            .models
+            .iter()
+            .map(|folder| folder.file_name())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        if self.model_archive.is_some() && names.len() < self.models.len() {
+            bail!("with --model-archive the models' folders must have different names");
+        }
         let models = self.models.iter().map(open).collect::<Result<_>>()?;
         Ok(Some(Arc::new(Analyst::new(Arc::new(gatherers), models))))
     }

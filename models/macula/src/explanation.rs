@@ -66,7 +66,7 @@ pub struct FeatureReason {
 /// One thing that moved the score.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Contribution<'a> {
-    /// Its category; `lists` until a model brings features.
+    /// Its category: `lists`.
     #[schema(value_type = String)]
     pub category: &'static str,
     /// The list by its title, like `feed phishing`.
@@ -96,7 +96,7 @@ pub struct Rest {
 /// What one category did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CategoryScore {
-    /// What the score would be by this category alone, 0 to 100.
+    /// What the score would be by this category alone, 0 to 100; of `lists` the score itself.
     #[schema(minimum = 0, maximum = 100)]
     pub score: f64,
     /// Its part of all that moved the score, in percent.

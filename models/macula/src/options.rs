@@ -29,7 +29,7 @@ pub struct Options {
     /// Any rule is on.
     #[param(rename = "useRule", required = false, default = true)]
     pub use_rule: bool,
-    /// How many recent domains of an address to look at; 0 for none.
+    /// How many recent domains of an address to look at; 0 for none. Without effect yet.
     #[param(required = false, default = 5, maximum = 1000)]
     pub domain_pivot: usize,
     /// A sub-score for every category.
@@ -120,7 +120,6 @@ pub struct ScoreOptions {
     whitelist: bool,
     blacklist: bool,
     others: bool,
-    domain_pivot: usize,
     features: FeatureSet,
     offline: bool,
     tlp: Tlp,
@@ -183,6 +182,11 @@ impl Options {
         Err(bad_value(name, &value.to_string(), expected.to_owned()))
     }
 
+    /// Whether a score made before will do.
+    pub(crate) fn reads_cache(&self) -> bool {
+        self.use_cache && self.use_feature_cache
+    }
+
     /// Whether lists of this kind may speak.
     pub fn allows(&self, kind: ListKind) -> bool {
         self.use_rule
@@ -206,7 +210,6 @@ impl Options {
             whitelist: self.allows(ListKind::Whitelist),
             blacklist: self.allows(ListKind::Blacklist),
             others: self.use_rule,
-            domain_pivot: self.domain_pivot,
             features: self.feature_set(),
             offline: self.offline,
             tlp: self.tlp,
@@ -216,12 +219,11 @@ impl Options {
 
     /// How features are to be gathered.
     pub(crate) fn gather_options(&self) -> GatherOptions {
-        let chosen = self.features.is_some() || self.exclude.is_some();
-        let names = || self.feature_set().names().into_iter().map(str::to_owned);
+        let names = |set: FeatureSet| set.names().into_iter().map(str::to_owned).collect();
         GatherOptions {
             selection: Selection {
-                only: chosen.then(|| names().collect()),
-                ..Selection::default()
+                only: self.features.map(names),
+                exclude: self.exclude.map(names).unwrap_or_default(),
             },
             handling: Handling {
                 tlp: self.tlp,
@@ -400,7 +402,6 @@ mod tests {
             ("useWhitelist", "0"),
             ("useBlacklist", "0"),
             ("useRule", "0"),
-            ("domain_pivot", "0"),
             ("features", "geo"),
             ("exclude", "geo"),
         ] {

@@ -3,7 +3,7 @@
 //! The lists of a moment are a [`Snapshot`]. A request takes one at its beginning and is answered by it to its end, however
 //! often the lists are changed meanwhile.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use threat_lists::Lists;
 
-use crate::analyst::{Analyst, Opinions};
+use crate::analyst::{Analyst, Models, Opinions};
 use crate::answer::{Answers, Flat, Scored};
 use crate::evidence::Evidence;
 use crate::judgement::{Base, Policy, Source, judge};
@@ -102,55 +102,70 @@ impl Scorer {
         &self.metrics
     }
 
-    /// What the models say of the items for which it matters: not of those scored lately, nor of those that a whitelist or a
-    /// blacklist decides. Asking costs money, and tells others what is looked at.
-    pub async fn opinions<'i>(
+    /// Everything by which a request is answered: the lists, models and remembered scores of this moment, and what the models say
+    /// of the items for which it matters. They are not asked about those scored lately, nor about those that a whitelist or a
+    /// blacklist decides: asking costs money, and tells others what is looked at.
+    pub async fn prepare<'i>(
         &self,
         items: impl IntoIterator<Item = &'i Item>,
         options: &Options,
-    ) -> Opinions {
-        let Some(analyst) = &self.analyst else {
-            return Opinions::default();
-        };
-        let (snapshot, day, models) = (self.snapshot(), today(), analyst.version());
-        let indicators = items
-            .into_iter()
-            .filter_map(|item| item.indicator.as_ref().ok());
-        let open: HashSet<&Indicator> = indicators
-            .filter(|indicator| analyst.knows(indicator))
-            .filter(|indicator| self.is_open(&snapshot, indicator, options, day, models))
-            .collect();
-        let open = open.into_iter().cloned().collect();
-        analyst.opinions(open, &options.gather_options()).await
+    ) -> Prepared {
+        let mut prepared = self.prepared();
+        if let Some(analyst) = &self.analyst {
+            let open = self.open(&mut prepared, items, options);
+            let gathering = options.gather_options();
+            let opinions = analyst.opinions(&prepared.models, open, &gathering);
+            prepared.opinions = opinions.await;
+        }
+        prepared
     }
 
-    /// Whether an indicator's score depends on a model's opinion that is not there yet.
-    fn is_open(
-        &self,
-        snapshot: &Snapshot,
-        indicator: &Indicator,
-        options: &Options,
-        day: Date,
-        models: u64,
-    ) -> bool {
-        let key = key(snapshot, indicator, options, day, models);
-        if options.use_cache && self.cache.get(&key).is_some() {
-            return false;
+    /// The same without asking anybody.
+    pub fn prepared(&self) -> Prepared {
+        let analyst = self.analyst.as_ref();
+        Prepared {
+            snapshot: self.snapshot(),
+            models: analyst.map(|analyst| analyst.current()).unwrap_or_default(),
+            day: today(),
+            scored: HashMap::new(),
+            opinions: Opinions::new(),
         }
-        let hits = snapshot.lists.find(indicator, |kind| options.allows(kind));
-        let evidence = hits.iter().map(Evidence::from).collect();
-        let judgement = judge(Base::Neutral, evidence, &self.policy, day);
-        !matches!(judgement.source, Source::Whitelist | Source::Blacklist)
+    }
+
+    /// The indicators whose score depends on a model's opinion that is not there yet. Scores that are remembered are taken note
+    /// of: they may be forgotten until the others are there.
+    fn open<'i>(
+        &self,
+        prepared: &mut Prepared,
+        items: impl IntoIterator<Item = &'i Item>,
+        options: &Options,
+    ) -> Vec<Indicator> {
+        let mut open = HashSet::new();
+        let known = items
+            .into_iter()
+            .filter_map(|item| item.indicator.as_ref().ok());
+        for indicator in known.filter(|indicator| prepared.models.know(indicator)) {
+            if options.reads_cache()
+                && let Some(judged) = self.cache.get(&prepared.key(indicator, options))
+            {
+                prepared.scored.insert(indicator.clone(), judged);
+                continue;
+            }
+            let lists = &prepared.snapshot.lists;
+            let hits = lists.find(indicator, |kind| options.allows(kind));
+            let evidence = hits.iter().map(Evidence::from).collect();
+            let judgement = judge(Base::Neutral, evidence, &self.policy, prepared.day);
+            if !matches!(judgement.source, Source::Whitelist | Source::Blacklist) {
+                open.insert(indicator.clone());
+            }
+        }
+        open.into_iter().collect()
     }
 
     /// Answers a batch. Each item gets its answer, whatever the others are.
-    pub fn answer<'a>(&self, request: &'a ScoreRequest, opinions: &Opinions) -> Answers<'a> {
-        let snapshot = self.snapshot();
-        let day = today();
-        let scored = request
-            .items
-            .iter()
-            .map(|item| self.score_item(&snapshot, item, &request.options, day, opinions));
+    pub fn answer<'a>(&self, request: &'a ScoreRequest, prepared: &Prepared) -> Answers<'a> {
+        let items = request.items.iter();
+        let scored = items.map(|item| self.score_item(prepared, item, &request.options));
         Answers {
             scored: scored.collect(),
             options: &request.options,
@@ -159,24 +174,14 @@ impl Scorer {
     }
 
     /// Answers about one item with a flat object.
-    pub fn answer_flat<'a>(&self, request: &'a ApplyRequest, opinions: &Opinions) -> Flat<'a> {
-        let snapshot = self.snapshot();
-        let (item, options) = (&request.item, &request.options);
-        let scored = self.score_item(&snapshot, item, options, today(), opinions);
-        Flat::new(&scored)
+    pub fn answer_flat<'a>(&self, request: &'a ApplyRequest, prepared: &Prepared) -> Flat<'a> {
+        Flat::new(&self.score_item(prepared, &request.item, &request.options))
     }
 
-    fn score_item<'a>(
-        &self,
-        snapshot: &Snapshot,
-        item: &'a Item,
-        options: &Options,
-        day: Date,
-        opinions: &Opinions,
-    ) -> Scored<'a> {
+    fn score_item<'a>(&self, prepared: &Prepared, item: &'a Item, options: &Options) -> Scored<'a> {
         let outcome = match &item.indicator {
             Ok(indicator) => {
-                let (judged, cached) = self.score(snapshot, indicator, options, day, opinions);
+                let (judged, cached) = self.score(prepared, indicator, options);
                 self.metrics.judged(indicator.kind(), &judged.judgement);
                 Ok((indicator, judged, cached))
             }
@@ -191,18 +196,17 @@ impl Scorer {
         }
     }
 
-    /// Scores one indicator by the lists of a snapshot on a day, and says whether the score came from the cache.
+    /// Scores one indicator, and says whether the score was made before.
     pub fn score(
         &self,
-        snapshot: &Snapshot,
+        prepared: &Prepared,
         indicator: &Indicator,
         options: &Options,
-        day: Date,
-        opinions: &Opinions,
     ) -> (Arc<Judged>, bool) {
-        let key = key(snapshot, indicator, options, day, opinions.models);
-        if options.use_cache {
-            if let Some(judged) = self.cache.get(&key) {
+        let key = prepared.key(indicator, options);
+        if options.reads_cache() {
+            let noted = prepared.scored.get(indicator).cloned();
+            if let Some(judged) = noted.or_else(|| self.cache.get(&key)) {
                 self.metrics.cache(CacheUse::Hit);
                 return (judged, true);
             }
@@ -210,48 +214,58 @@ impl Scorer {
         } else {
             self.metrics.cache(CacheUse::Skipped);
         }
-        let hits = snapshot.lists.find(indicator, |kind| options.allows(kind));
+        let lists = &prepared.snapshot.lists;
+        let hits = lists.find(indicator, |kind| options.allows(kind));
         let evidence = hits.iter().map(Evidence::from).collect();
-        let opinion = opinions.of.get(indicator).cloned();
+        let opinion = prepared.opinions.get(indicator).cloned();
         // A model that knows next to nothing about an indicator has no opinion.
         let score = opinion.as_ref().map(|opinion| opinion.score());
         let score = score.filter(|score| score.covered);
         let base = score.map_or(Base::Neutral, |score| Base::Model(score.rescaled));
-        let judgement = judge(base, evidence, &self.policy, day);
+        let judgement = judge(base, evidence, &self.policy, prepared.day);
         let judged = Arc::new(Judged { judgement, opinion });
-        // Nor is a score kept that a model would have had a part in, had it been asked.
-        if judged.opinion.is_some() || !self.is_asked(indicator, &judged) {
+        if prepared.is_final(indicator, &judged) {
             self.cache.insert(key, Arc::clone(&judged));
         }
         (judged, false)
     }
-
-    fn is_asked(&self, indicator: &Indicator, judged: &Judged) -> bool {
-        let decided = matches!(
-            judged.judgement.source,
-            Source::Whitelist | Source::Blacklist
-        );
-        !decided
-            && self
-                .analyst
-                .as_ref()
-                .is_some_and(|analyst| analyst.knows(indicator))
-    }
 }
 
-fn key(
-    snapshot: &Snapshot,
-    indicator: &Indicator,
-    options: &Options,
-    day: Date,
-    models: u64,
-) -> ScoreKey {
-    ScoreKey {
-        indicator: indicator.clone(),
-        lists: snapshot.epoch,
-        models,
-        day,
-        options: options.score_options(),
+/// Everything by which a request is answered, however long that takes and whatever changes meanwhile.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The lists.
+    pub snapshot: Arc<Snapshot>,
+    /// The models that were asked.
+    models: Models,
+    /// Of reports' ages.
+    pub day: Date,
+    /// What was remembered of the items.
+    scored: HashMap<Indicator, Arc<Judged>>,
+    opinions: Opinions,
+}
+
+impl Prepared {
+    /// Whether a score may be given again: not if a model would have had a part in it and was not asked or not answered in time,
+    /// nor if a source did not answer this time.
+    fn is_final(&self, indicator: &Indicator, judged: &Judged) -> bool {
+        match &judged.opinion {
+            Some(opinion) => !opinion.may_pass(),
+            None => {
+                let decided = [Source::Whitelist, Source::Blacklist];
+                decided.contains(&judged.judgement.source) || !self.models.know(indicator)
+            }
+        }
+    }
+
+    fn key(&self, indicator: &Indicator, options: &Options) -> ScoreKey {
+        ScoreKey {
+            indicator: indicator.clone(),
+            lists: self.snapshot.epoch,
+            models: self.models.version(),
+            day: self.day,
+            options: options.score_options(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `GET /apply?indicator=x`, `POST /apply` | one flat object, made for Stellar |
 //! | `GET /api/lists` | the lists with versions and sizes |
 //! | `GET /api/lists/check?indicator=x` | the entries that speak of one indicator |
-//! | `GET /api/model` | the model, of which there is none yet |
+//! | `GET /api/model` | the model |
 //! | `GET /health`, `/ready`, `/version`, `/metrics`, `/openapi.json` | for probes, people and programs |
 //!
 //! What changes the process is not here but on the listener of [`crate::admin`].
@@ -30,13 +30,12 @@ use prometheus_client::registry::Registry;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::analyst::Opinions;
 use crate::answer::{Answers, Flat};
 use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
 use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
 use crate::options::Options;
 use crate::request::{self, ApplyForm, ApplyRequest, BodyForm, RequestError, ScoreRequest};
-use crate::scorer::Scorer;
+use crate::scorer::{Prepared, Scorer};
 
 /// The functions the endpoint file names.
 pub const FUNCTIONS: [(&str, &str); 2] = [("apply", "apply"), ("score", "api/score")];
@@ -109,9 +108,9 @@ async fn score_query(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let request = request::score_query(&query.unwrap_or_default()).map_err(bad_request)?;
-    let opinions = app.scorer.opinions(&request.items, &request.options).await;
+    let prepared = app.scorer.prepare(&request.items, &request.options).await;
     let lines = wants_lines(&headers, BodyForm::Json);
-    scored(&app.scorer, &request, &opinions, lines)
+    scored(&app.scorer, &request, &prepared, lines)
 }
 
 /// Score indicators in the body.
@@ -147,8 +146,8 @@ async fn score_body(
     let read = move || request::score_body(&query.unwrap_or_default(), &body, form);
     let request = tokio::task::spawn_blocking(read).await;
     let request = request.map_err(ApiError::internal)?.map_err(bad_request)?;
-    let opinions = app.scorer.opinions(&request.items, &request.options).await;
-    let work = move || scored(&app.scorer, &request, &opinions, lines);
+    let prepared = app.scorer.prepare(&request.items, &request.options).await;
+    let work = move || scored(&app.scorer, &request, &prepared, lines);
     let answered = tokio::task::spawn_blocking(work).await;
     answered.map_err(ApiError::internal)?
 }
@@ -282,10 +281,10 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 fn scored(
     scorer: &Scorer,
     request: &ScoreRequest,
-    opinions: &Opinions,
+    prepared: &Prepared,
     lines: bool,
 ) -> Result<Response, ApiError> {
-    let answers: Answers<'_> = scorer.answer(request, opinions);
+    let answers: Answers<'_> = scorer.answer(request, prepared);
     let response = if lines {
         let body = answers.lines().map_err(ApiError::internal)?;
         ([(header::CONTENT_TYPE, LINES)], body).into_response()
@@ -296,8 +295,8 @@ fn scored(
 }
 
 async fn applied(scorer: &Scorer, request: &ApplyRequest) -> Response {
-    let opinions = scorer.opinions([&request.item], &request.options).await;
-    let response = json_response(StatusCode::OK, &scorer.answer_flat(request, &opinions));
+    let prepared = scorer.prepare([&request.item], &request.options).await;
+    let response = json_response(StatusCode::OK, &scorer.answer_flat(request, &prepared));
     warned(response, &request.warnings)
 }
 

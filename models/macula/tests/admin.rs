@@ -31,6 +31,8 @@ impl Site {
         let public = Server::with(library.current());
         let token = token.and_then(Token::new);
         let scorer = Arc::clone(&public.scorer);
+        let told = Arc::clone(&scorer);
+        library.tell(move |lists| told.replace_lists(lists));
         let admin = Admin::new(scorer, Arc::new(library), token);
         Site {
             admin: Serving::start(admin.router()),

@@ -10,7 +10,6 @@ use indicators::Indicator;
 use jiff::ToSpan;
 use jiff::civil::date;
 use macula::CacheSettings;
-use macula::analyst::Opinions;
 use macula::feature_set::FeatureSet;
 use macula::judgement::Policy;
 use macula::options::Options;
@@ -30,24 +29,25 @@ fn op_2526_a_flag_says_whether_the_cache_may_answer() {
     let scorer = scorer(lists(&[]));
     let indicator: Indicator = "evil.test".parse().expect("a name");
     let day = date(2026, 11, 21);
-    let opinions = Opinions::default();
     // What is known of the name changes, and nothing of which the cache could tell that it has.
-    let known = |weight: &str| Snapshot {
-        lists: Arc::new(lists(&[(
-            ListKind::Feed,
-            "feed",
-            &format!("evil.test,{weight}"),
-        )])),
-        epoch: 0,
-        since: jiff::Timestamp::UNIX_EPOCH,
+    let known = |weight: &str| {
+        let entry = format!("evil.test,{weight}");
+        Arc::new(Snapshot {
+            lists: Arc::new(lists(&[(ListKind::Feed, "feed", &entry)])),
+            epoch: 0,
+            since: jiff::Timestamp::UNIX_EPOCH,
+        })
     };
     let (light, heavy, heaviest) = (known("0.2"), known("0.6"), known("1"));
-    let score = |use_cache, snapshot: &Snapshot, day| {
+    let score = |use_cache, snapshot: &Arc<Snapshot>, day| {
         let options = Options {
             use_cache,
             ..Options::default()
         };
-        let (judged, cached) = scorer.score(snapshot, &indicator, &options, day, &opinions);
+        let mut prepared = scorer.prepared();
+        prepared.snapshot = Arc::clone(snapshot);
+        prepared.day = day;
+        let (judged, cached) = scorer.score(&prepared, &indicator, &options);
         (judged.judgement.score, cached)
     };
     assert_eq!(score(true, &light, day), (59.8, false));
@@ -164,7 +164,8 @@ proptest! {
             "indicators={indicator}&features={}&exclude={}", join(&chosen), join(&excluded)
         );
         let request = score_query(&query).expect("a good query");
-        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request, &Opinions::default())).expect("JSON");
+        let scorer = scorer(lists(&[]));
+        let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         let answer = &answers[&indicator];
         prop_assert_eq!(&answer["meta"]["success"], &json!(true));
         prop_assert_eq!(&answer["rescaled"], &json!(50.0));
@@ -179,7 +180,8 @@ proptest! {
     ) {
         let body = serde_json::to_vec(&indicators).expect("strings are JSON");
         let request = score_body("explain=1", &body, BodyForm::Json).expect("a good body");
-        let answers = serde_json::to_value(scorer(some_lists(&weights)).answer(&request, &Opinions::default())).expect("JSON");
+        let scorer = scorer(some_lists(&weights));
+        let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         for indicator in &indicators {
             let answer = &answers[indicator.as_str()];
             let number = |value: &Value| value.as_f64();
@@ -212,7 +214,8 @@ proptest! {
         items.splice(0..0, bad);
         let body = serde_json::to_vec(&items).expect("JSON");
         let request = score_body("", &body, BodyForm::Json).expect("a good body");
-        let answers = serde_json::to_value(scorer(lists(&[])).answer(&request, &Opinions::default())).expect("JSON");
+        let scorer = scorer(lists(&[]));
+        let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         for name in &good {
             prop_assert_eq!(&answers[name]["meta"]["success"], &json!(true));
         }

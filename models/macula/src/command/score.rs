@@ -51,8 +51,8 @@ impl Score {
             },
             warnings: Vec::new(),
         };
-        let opinions = scorer.opinions(&request.items, &request.options).await;
-        let answers = scorer.answer(&request, &opinions);
+        let prepared = scorer.prepare(&request.items, &request.options).await;
+        let answers = scorer.answer(&request, &prepared);
         let text = match self.format {
             Format::Table => table::render(&answers),
             Format::Json => {

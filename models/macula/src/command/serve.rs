@@ -86,7 +86,9 @@ impl Serve {
             stopped.cancel();
             Ok(())
         };
-        let follow = library.follow(&schedule, |lists| scorer.replace_lists(lists));
+        let goes_by = Arc::clone(&scorer);
+        library.tell(move |lists| goes_by.replace_lists(lists));
+        let follow = library.follow(&schedule);
         let models = analyst.iter().flat_map(|analyst| analyst.models());
         let watch = models.map(|model| Arc::clone(model).watch(LOOK, stopped.clone()));
         let watch = futures_util::future::join_all(watch);

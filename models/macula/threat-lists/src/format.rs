@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::list::{List, ListBuilder, ListKind};
 
 /// A JSON list is read whole; a larger one is refused.
-const MAX_JSON_BYTES: u64 = 512 << 20;
+const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// How a list file is to be read, by the extension of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

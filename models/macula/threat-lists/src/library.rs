@@ -5,8 +5,9 @@
 //! can't be read: then the last good one stays, and [`Library::status`] says why.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,16 +30,25 @@ const NAP: Duration = Duration::from_secs(60);
 /// Shorter lists may change as they like.
 const SMALL: usize = 100;
 
+/// Who is told of changes.
+type Changed = Box<dyn Fn(Arc<Lists>) + Send + Sync>;
+
 /// The lists of one place, kept up to date.
-#[derive(Debug)]
 pub struct Library {
     source: Source,
     place: String,
     settings: Settings,
     current: ArcSwap<Lists>,
+    changed: OnceLock<Changed>,
     shelf: Mutex<Shelf>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Library").field(&self.place).finish()
+    }
 }
 
 /// What a library may be told.
@@ -80,19 +90,30 @@ impl Default for Limits {
 /// The files there are, by what tells them apart, and what there is to say about the place as a whole.
 #[derive(Debug, Default)]
 struct Shelf {
-    files: BTreeMap<(bool, String), Volume>,
+    files: BTreeMap<Place, Volume>,
+    /// Files that were read and not taken.
+    refused: BTreeMap<Place, Refusal>,
     problem: Option<String>,
+}
+
+/// What tells files apart; the absolute lists come before the feeds.
+type Place = (bool, String);
+
+/// Why a file was not taken.
+#[derive(Debug)]
+struct Refusal {
+    /// Of the file, if trying again is of no use until it changes.
+    stamp: Option<Stamp>,
+    reason: String,
 }
 
 /// One file and the list that was made of it.
 #[derive(Debug)]
 struct Volume {
     list: Arc<List>,
-    /// Of the file that was read last, whether it was taken or not.
     stamp: Stamp,
     loaded: Timestamp,
     checked: Timestamp,
-    problem: Option<String>,
 }
 
 /// What is known about a list.
@@ -162,13 +183,6 @@ pub enum Outcome {
     Removed,
 }
 
-impl Outcome {
-    /// Whether the lists are others than before.
-    pub fn is_change(&self) -> bool {
-        matches!(self, Outcome::Reloaded { .. } | Outcome::Removed)
-    }
-}
-
 impl Selection {
     fn includes(&self, kind: ListKind, name: &str) -> bool {
         match self {
@@ -191,6 +205,7 @@ impl Library {
             place: place.to_owned(),
             settings,
             current: ArcSwap::default(),
+            changed: OnceLock::new(),
             shelf: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
         };
@@ -219,7 +234,7 @@ impl Library {
     /// What is known about each list.
     pub fn status(&self) -> Vec<ListStatus> {
         let shelf = self.shelf();
-        let status = |volume: &Volume| ListStatus {
+        let status = |(place, volume): (&Place, &Volume)| ListStatus {
             kind: volume.list.kind(),
             name: volume.list.name().to_owned(),
             version: volume.list.version().to_owned(),
@@ -227,14 +242,22 @@ impl Library {
             set_aside: volume.list.set_aside_count(),
             loaded: volume.loaded,
             checked: volume.checked,
-            problem: volume.problem.clone(),
+            problem: shelf
+                .refused
+                .get(place)
+                .map(|refusal| refusal.reason.clone()),
         };
-        shelf.files.values().map(status).collect()
+        shelf.files.iter().map(status).collect()
     }
 
-    /// What keeps the place as a whole from being up to date, if something does.
+    /// What keeps the place as a whole from being up to date, if something does: that it can't be looked at, that a file is no
+    /// list, or that a new list is not taken.
     pub fn problem(&self) -> Option<String> {
-        self.shelf().problem.clone()
+        let shelf = self.shelf();
+        let new = shelf.refused.iter();
+        let mut new = new.filter(|(place, _)| !shelf.files.contains_key(*place));
+        let of_place = shelf.problem.clone();
+        of_place.or_else(|| new.next().map(|(_, refusal)| refusal.reason.clone()))
     }
 
     /// Looks at the files of the selected lists, and reads those again that have changed. With `force` also those that have
@@ -255,6 +278,14 @@ impl Library {
         };
         self.set_problem(problem);
         let (files, _) = found?;
+        if files.is_empty() {
+            // A place that was not mounted, most likely. Nobody means to score by nothing.
+            let error = ListsError::NoLists {
+                place: self.place.clone(),
+            };
+            self.set_problem(Some(error.to_string()));
+            return Err(error);
+        }
         let mut reloads = Vec::new();
         for file in &files {
             if selection.includes(file.kind, &file.name) {
@@ -270,36 +301,31 @@ impl Library {
         Ok(reloads)
     }
 
-    /// Follows the changes until it is dropped, and tells of each: of a folder of this machine at once, of other places by the
-    /// schedule.
-    pub async fn follow(&self, schedule: &Schedule, changed: impl Fn(Arc<Lists>)) {
+    /// Follows the changes until it is dropped: of a folder of this machine at once, of other places by the schedule.
+    pub async fn follow(&self, schedule: &Schedule) {
+        let mut last = Timestamp::now();
         loop {
-            let next = schedule.next(Timestamp::now());
-            let (groups, wait) = next.unwrap_or_else(|| (Vec::new(), NAP));
             let look = if self.source.is_local() { LOOK } else { NAP };
+            let wait = schedule.wait(Timestamp::now()).unwrap_or(look);
             tokio::time::sleep(wait.min(look)).await;
-            let selection = match (wait <= look, self.source.is_local()) {
-                (_, true) => Selection::All,
-                (true, false) => Selection::Groups(groups),
-                (false, false) => continue,
+            let now = Timestamp::now();
+            let due = schedule.due(last, now);
+            last = now;
+            let selection = match (self.source.is_local(), due.is_empty()) {
+                (true, _) => Selection::All,
+                (false, false) => Selection::Groups(due),
+                (false, true) => continue,
             };
             // What goes wrong is logged, and is in the status.
-            let reloads = self.reload(&selection, false).await.unwrap_or_default();
-            if reloads.iter().any(|reload| reload.outcome.is_change()) {
-                changed(self.current());
-            }
+            let _told_there = self.reload(&selection, false).await;
         }
     }
 
     async fn reload_file(&self, file: &ListFile, force: bool) -> Outcome {
         let before = self.look(file);
-        if let Some((_, stamp)) = &before
-            && *stamp == file.stamp
-            && !force
-        {
-            return Outcome::Unchanged;
+        if !force && let Some(known) = self.known(file) {
+            return known;
         }
-        let before = before.map(|(list, _)| list);
         let list = match self.read(file).await {
             Ok(list) => list,
             Err(error) => return self.keep(file, describe(&error), error.may_pass()),
@@ -372,11 +398,31 @@ impl Library {
         }
     }
 
-    fn look(&self, file: &ListFile) -> Option<(Arc<List>, Stamp)> {
+    /// The list that was made of an earlier version of a file.
+    fn look(&self, file: &ListFile) -> Option<Arc<List>> {
         let mut shelf = self.shelf();
         let volume = shelf.files.get_mut(&place_of(file))?;
         volume.checked = Timestamp::now();
-        Some((Arc::clone(&volume.list), volume.stamp.clone()))
+        Some(Arc::clone(&volume.list))
+    }
+
+    /// What is known of exactly this version of a file, without reading it.
+    fn known(&self, file: &ListFile) -> Option<Outcome> {
+        let mut shelf = self.shelf();
+        let place = place_of(file);
+        if shelf
+            .files
+            .get(&place)
+            .is_some_and(|volume| volume.stamp == file.stamp)
+        {
+            shelf.refused.remove(&place);
+            return Some(Outcome::Unchanged);
+        }
+        let refusal = shelf.refused.get(&place)?;
+        let is_it = refusal.stamp.as_ref() == Some(&file.stamp);
+        is_it.then(|| Outcome::Kept {
+            reason: refusal.reason.clone(),
+        })
     }
 
     fn take(&self, file: &ListFile, list: List) {
@@ -386,31 +432,16 @@ impl Library {
             stamp: file.stamp.clone(),
             loaded: now,
             checked: now,
-            problem: None,
         };
-        self.shelf().files.insert(place_of(file), volume);
+        let mut shelf = self.shelf();
+        shelf.refused.remove(&place_of(file));
+        shelf.files.insert(place_of(file), volume);
     }
 
     /// Notes why a list stays as it was. With `again` its file is tried again although it has not changed since.
     fn keep(&self, file: &ListFile, reason: String, again: bool) -> Outcome {
-        let mut shelf = self.shelf();
-        let problem = match shelf.files.get_mut(&place_of(file)) {
-            Some(volume) => {
-                if !again {
-                    volume.stamp = file.stamp.clone();
-                }
-                &mut volume.problem
-            }
-            None => &mut shelf.problem,
-        };
-        if problem.as_ref() != Some(&reason) {
-            let path = self.source.path_of(file);
-            warn!(
-                path,
-                reason, "the list is not taken; what was there before stays"
-            );
-            *problem = Some(reason.clone());
-        }
+        let stamp = (!again).then(|| file.stamp.clone());
+        self.shelf().refuse(place_of(file), stamp, &reason);
         Outcome::Kept { reason }
     }
 
@@ -420,6 +451,7 @@ impl Library {
         let there: Vec<_> = files.iter().map(place_of).collect();
         let mut shelf = self.shelf();
         let mut missed = Vec::new();
+        let mut gone = Vec::new();
         shelf.files.retain(|place, volume| {
             let list = &volume.list;
             if there.contains(place) || !selection.includes(list.kind(), list.name()) {
@@ -431,10 +463,7 @@ impl Library {
                 let reason = reason.to_owned();
                 Outcome::Kept { reason }
             };
-            if !force && volume.problem.as_deref() != Some(reason) {
-                warn!(list = list.title(), reason, "the list is not taken away");
-                volume.problem = Some(reason.to_owned());
-            }
+            gone.push(place.clone());
             missed.push(Reload {
                 kind: list.kind(),
                 name: list.name().to_owned(),
@@ -442,6 +471,13 @@ impl Library {
             });
             !force
         });
+        for place in gone {
+            if force {
+                shelf.refused.remove(&place);
+            } else {
+                shelf.refuse(place, None, reason);
+            }
+        }
         drop(shelf);
         if force && !missed.is_empty() {
             self.publish();
@@ -450,7 +486,7 @@ impl Library {
     }
 
     fn publish(&self) {
-        let lists = {
+        let lists: Vec<_> = {
             let shelf = self.shelf();
             shelf
                 .files
@@ -458,7 +494,16 @@ impl Library {
                 .map(|volume| Arc::clone(&volume.list))
                 .collect()
         };
-        self.current.store(Arc::new(Lists::of(lists)));
+        let lists = Arc::new(Lists::of(lists));
+        self.current.store(Arc::clone(&lists));
+        if let Some(changed) = self.changed.get() {
+            changed(lists);
+        }
+    }
+
+    /// Lets `changed` know of every change from now on, before the reload that brought it ends. Only the first to ask is told.
+    pub fn tell(&self, changed: impl Fn(Arc<Lists>) + Send + Sync + 'static) {
+        let _only_the_first = self.changed.set(Box::new(changed));
     }
 
     fn set_problem(&self, problem: Option<String>) {
@@ -474,6 +519,20 @@ impl Library {
 
     fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn refuse(&mut self, place: Place, stamp: Option<Stamp>, reason: &str) {
+        let reason = reason.to_owned();
+        if self
+            .refused
+            .get(&place)
+            .is_none_or(|known| known.reason != reason)
+        {
+            warn!(list = place.1, reason, "the list stays as it was");
+        }
+        self.refused.insert(place, Refusal { stamp, reason });
     }
 }
 
@@ -497,8 +556,7 @@ impl Limits {
     }
 }
 
-/// The absolute lists come before the feeds.
-fn place_of(file: &ListFile) -> (bool, String) {
+fn place_of(file: &ListFile) -> Place {
     (file.kind == ListKind::Feed, file.id().to_owned())
 }
 

@@ -179,7 +179,7 @@ pub(crate) fn parse_pattern(kind: ListKind, text: &str) -> Result<Pattern, Strin
     if let Some(suffix) = text.strip_prefix('.') {
         return parse_wildcard(kind, suffix, true);
     }
-    let indicator: Indicator = text
+    let indicator: Indicator = without_port(text)
         .parse()
         .map_err(|error: indicators::IndicatorError| error.to_string())?;
     let Indicator::Domain(name) = indicator else {
@@ -198,6 +198,20 @@ pub(crate) fn parse_pattern(kind: ListKind, text: &str) -> Result<Pattern, Strin
         itself: true,
         below,
     })
+}
+
+/// `203.0.113.9:443` in a list speaks of the host, and not of the one URL it could be read as.
+fn without_port(text: &str) -> &str {
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if (1..=5).contains(&port.len())
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && !host.contains([':', '/', '@']) =>
+        {
+            host
+        }
+        _ => text,
+    }
 }
 
 fn parse_wildcard(kind: ListKind, suffix: &str, itself: bool) -> Result<Pattern, String> {

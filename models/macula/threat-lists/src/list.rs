@@ -211,7 +211,10 @@ impl ListBuilder {
     /// The list. Without a version of its own it is called after `digest`, one of its content.
     pub(crate) fn finish(self, digest: String) -> io::Result<List> {
         let records = self.records.finish()?;
-        let patterns = Patterns::new(&self.expressions, self.kinds).map_err(io::Error::other)?;
+        let patterns = Patterns::new(&self.expressions, self.kinds).map_err(|error| {
+            let reason = format!("its expressions are too many: {error}");
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })?;
         Ok(List {
             kind: self.kind,
             name: self.name,
@@ -320,22 +323,34 @@ impl List {
 
     /// As [`find`](Self::find).
     pub(crate) fn answer(&self, question: &Question<'_>) -> Option<Hit<'_>> {
-        let itself = self.subject(&question.itself).or_else(|| {
-            let at = self.patterns.find(question.indicator)?;
-            let entry = self.read(at, |record| Some(record.entry()))?;
-            Some((entry, Match::Pattern))
-        });
-        let (found, scope) = match itself {
-            Some(found) => (found, Scope::Itself),
-            None => (self.subject(question.host.as_ref()?)?, Scope::Host),
-        };
-        let (entry, matched) = found;
+        let itself = self.subject(&question.itself);
+        let itself = itself.map(|found| (found, Scope::Itself));
+        let host = || Some((self.subject(question.host.as_ref()?)?, Scope::Host));
+        let ((entry, matched), scope) = itself
+            .or_else(|| self.pattern(question.indicator))
+            .or_else(host)?;
         Some(Hit {
             list: self,
             entry,
             scope,
             matched,
         })
+    }
+
+    /// The entry whose expression is found in the indicator. Whoever is to be found out chooses the text: so a whitelist's
+    /// expression is not looked for in what follows a URL's host, and never speaks against an entry for the indicator itself.
+    fn pattern(&self, indicator: &Indicator) -> Option<((Entry, Match), Scope)> {
+        let (at, scope) = match (self.kind, indicator) {
+            (ListKind::Whitelist, Indicator::Url(url)) => {
+                (self.patterns.find_host(url.host())?, Scope::Host)
+            }
+            (ListKind::Whitelist, _) => (self.patterns.find(indicator)?, Scope::Host),
+            (ListKind::Blacklist | ListKind::Darklist | ListKind::Feed, _) => {
+                (self.patterns.find(indicator)?, Scope::Itself)
+            }
+        };
+        let entry = self.read(at, |record| Some(record.entry()))?;
+        Some(((entry, Match::Pattern), scope))
     }
 
     fn subject(&self, subject: &Subject<'_>) -> Option<(Entry, Match)> {

@@ -1,12 +1,16 @@
 //! Entries that speak of everything a regular expression is found in, as some warninglists have them.
 
-use indicators::Indicator;
+use indicators::{Host, Indicator};
 use regex::{RegexSet, RegexSetBuilder};
 
 use crate::records::Offset;
 
 /// All expressions of a list together may take so much memory; they come from others.
-const SIZE_LIMIT: usize = 32 << 20;
+const SIZE_LIMIT: usize = 16 << 20;
+
+/// The longest expression, and what it may take in memory: each is tried on whatever is asked for.
+const MAX_LENGTH: usize = 1024;
+const MAX_SIZE: usize = 64 << 10;
 
 /// The regular expressions of one list. They take time linear in the text and never more.
 #[derive(Debug, Default)]
@@ -78,16 +82,37 @@ impl Patterns {
         if self.set.is_empty() || !self.kinds.includes(indicator) {
             return None;
         }
-        let found = self.set.matches(&indicator.to_string());
+        self.find_in(&indicator.to_string())
+    }
+
+    /// The same for the host of a URL.
+    pub(crate) fn find_host(&self, host: &Host) -> Option<Offset> {
+        if self.set.is_empty() || !self.kinds.url {
+            return None;
+        }
+        match host {
+            Host::Ip(ip) => self.find_in(&ip.to_string()),
+            Host::Name(name) => self.find_in(name.as_str()),
+        }
+    }
+
+    fn find_in(&self, text: &str) -> Option<Offset> {
+        let found = self.set.matches(text);
         found.iter().next_back().map(|at| self.entries[at])
     }
 }
 
 /// Why an expression can't be used, if it can't.
 pub(crate) fn check(expression: &str) -> Result<(), String> {
-    regex::RegexBuilder::new(expression)
-        .size_limit(1 << 20)
+    if expression.len() > MAX_LENGTH {
+        return Err(format!("the expression has more than {MAX_LENGTH} bytes"));
+    }
+    let regex = regex::RegexBuilder::new(expression)
+        .size_limit(MAX_SIZE)
         .build()
-        .map(|_| ())
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    if regex.is_match("") {
+        return Err("the expression is found in everything".to_owned());
+    }
+    Ok(())
 }

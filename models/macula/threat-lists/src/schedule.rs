@@ -112,18 +112,25 @@ impl Schedule {
             .map(Schedule)
     }
 
-    /// The groups that are next, and in how long. An expression that never comes true again is not waited for.
-    pub(crate) fn next(&self, now: Timestamp) -> Option<(Vec<Group>, Duration)> {
-        let zoned = now.to_zoned(TimeZone::UTC);
-        let due = self.0.iter().filter_map(|(group, cron)| {
+    /// How long it is until something is due. An expression that never comes true again is not waited for.
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+        let first = self.next(now).map(|(_, at)| at).min()?;
+        Duration::try_from(now.until(first).ok()?).ok()
+    }
+
+    /// The groups that became due after `last` and until `now`.
+    pub(crate) fn due(&self, last: Timestamp, now: Timestamp) -> Vec<Group> {
+        let due = self.next(last).filter(|(_, at)| *at <= now);
+        due.map(|(group, _)| group).collect()
+    }
+
+    /// When each group is due next.
+    fn next(&self, after: Timestamp) -> impl Iterator<Item = (Group, Timestamp)> {
+        let zoned = after.to_zoned(TimeZone::UTC);
+        self.0.iter().filter_map(move |(group, cron)| {
             let at = cron.find_next_occurrence(&zoned, false).ok()?;
             Some((*group, at.timestamp()))
-        });
-        let due: Vec<_> = due.collect();
-        let first = due.iter().map(|(_, at)| *at).min()?;
-        let groups = due.iter().filter(|(_, at)| *at == first);
-        let wait = Duration::try_from(now.until(first).ok()?).ok()?;
-        Some((groups.map(|(group, _)| *group).collect(), wait))
+        })
     }
 }
 
@@ -140,12 +147,17 @@ mod tests {
         };
         let schedule = Schedule::new(variables).expect("cron expressions");
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        let next = schedule.next(at("2026-11-20T03:30:00Z"));
-        assert_eq!(next, Some((vec![Group::Whitelist], hours(1))));
-        let next = schedule.next(at("2026-11-20T04:30:00Z"));
-        let until_ten_twenty = hours(5) + Duration::from_secs(50 * 60);
-        assert_eq!(next, Some((vec![Group::Feeds], until_ten_twenty)));
+        let half_past = at("2026-11-20T04:30:00Z");
+        let hour = Duration::from_secs(3600);
+        assert_eq!(schedule.wait(at("2026-11-20T03:30:00Z")), Some(hour));
+        let until_ten_twenty = Duration::from_secs(5 * 3600 + 50 * 60);
+        assert_eq!(schedule.wait(half_past), Some(until_ten_twenty));
+        // However long it took until somebody looked again.
+        let due = |from: &str, to: &str| schedule.due(at(from), at(to));
+        let [early, late] = ["2026-11-20T04:29:59Z", "2026-11-20T10:20:00Z"];
+        assert_eq!(due(early, late), [Group::Whitelist, Group::Feeds]);
+        assert_eq!(due("2026-11-20T04:30:00Z", late), [Group::Feeds]);
+        assert_eq!(due(late, "2026-11-20T11:00:00Z"), []);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where lists come from: a folder of this machine, HDFS or S3.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use hdfs_native_object_store::HdfsObjectStoreBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use url::Url;
 
 use crate::format::Format;
@@ -154,12 +155,12 @@ impl Source {
         match found.payload {
             GetResultPayload::File(content, _) => Ok(content),
             GetResultPayload::Stream(mut pieces) => {
-                let mut copy = tempfile::tempfile_in(folder)?;
+                let mut copy = tokio::fs::File::from_std(tempfile::tempfile_in(folder)?);
                 while let Some(piece) = pieces.next().await {
-                    copy.write_all(&piece.map_err(io::Error::other)?)?;
+                    copy.write_all(&piece.map_err(io::Error::other)?).await?;
                 }
-                copy.rewind()?;
-                Ok(copy)
+                copy.rewind().await?;
+                Ok(copy.into_std().await)
             }
         }
     }

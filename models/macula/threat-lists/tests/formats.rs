@@ -4,7 +4,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use threat_lists::{Library, ListKind, Lists, Match, Settings};
+use threat_lists::{Library, ListKind, Lists, Match, Scope, Settings};
 
 /// Loads one file, and says which of `indicators` are on it, each with the entry that matched and how.
 async fn found(file: &str, content: &str, indicators: &[&str]) -> Vec<Option<(String, Match)>> {
@@ -81,6 +81,56 @@ async fn the_header_of_a_csv_file_may_stand_in_a_remark() {
 async fn a_csv_file_without_a_column_of_indicators_stops_the_start() {
     let message = failure("blacklist.csv", "name,colour\nevil.test,red\n").await;
     assert!(message.contains("no column of the header"), "{message}");
+}
+
+#[tokio::test]
+async fn a_quote_that_is_not_closed_does_not_swallow_the_rows_behind_it() {
+    let csv = "domain,comment\nevil.test,\"no end\nbad.test,fine\n";
+    let (_folder, lists) = load("blacklist.csv", csv).await;
+    let list = lists.iter().next().unwrap();
+    assert_eq!((list.len(), list.set_aside()[0].line), (1, 2));
+    assert_eq!(lists.find(&"bad.test".parse().unwrap(), |_| true).len(), 1);
+}
+
+#[tokio::test]
+async fn an_entry_with_a_port_speaks_of_the_host() {
+    let text = "203.0.113.9:443\nevil.test:8080\n";
+    let asked = [
+        "203.0.113.9",
+        "http://evil.test/a",
+        "http://203.0.113.9:80/",
+    ];
+    let found = found("blacklist.txt", text, &asked).await;
+    assert!(found.iter().all(Option::is_some), "{found:?}");
+}
+
+/// Whoever is to be found out chooses the text of a URL.
+#[tokio::test]
+async fn a_whitelisted_part_of_a_text_speaks_of_hosts_only() {
+    let list = r#"{"type": "substring", "list": ["good.test"]}"#;
+    let (_folder, lists) = load("whitelist.json", list).await;
+    let find = |text: &str| lists.find(&text.parse().unwrap(), |_| true);
+    assert!(find("http://evil.test/x?ref=good.test").is_empty());
+    let hits = find("http://www.good.test/x");
+    assert_eq!(hits[0].scope, Scope::Host);
+    let hits = find("not-good.test");
+    assert_eq!(
+        (hits[0].scope, hits[0].matched),
+        (Scope::Host, Match::Pattern)
+    );
+}
+
+#[tokio::test]
+async fn an_expression_that_is_found_in_everything_is_set_aside() {
+    let list = r#"{"type": "regex", "list": ["", ".*", "//", "^cdn"]}"#;
+    let (_folder, lists) = load("whitelist.json", list).await;
+    let list = lists.iter().next().unwrap();
+    assert_eq!((list.len(), list.set_aside_count()), (1, 3));
+    assert!(
+        lists
+            .find(&"evil.test".parse().unwrap(), |_| true)
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -98,8 +98,10 @@ async fn changes_of_a_folder_are_followed_without_being_told() {
     let library = Arc::new(open(folder.path()).await);
     let before = library.current();
     let schedule = Schedule::new(|_| None).unwrap();
-    let told = std::sync::Mutex::new(None);
-    let follower = library.follow(&schedule, |lists| *told.lock().unwrap() = Some(lists));
+    let told = Arc::new(std::sync::Mutex::new(None));
+    let sink = Arc::clone(&told);
+    library.tell(move |lists| *sink.lock().unwrap() = Some(lists));
+    let follower = library.follow(&schedule);
     let changes = async {
         fs::write(folder.path().join("blacklist.txt"), "new.test").unwrap();
         fs::write(folder.path().join("feeds/phish.txt"), "phish.test").unwrap();
@@ -139,9 +141,12 @@ async fn a_truncated_or_swollen_list_does_not_take_the_place_of_a_good_one() {
         assert!(knows(&library.current(), "name999.test"));
         let status = &library.status()[0];
         assert!(status.problem.as_ref().unwrap().contains(reason));
-        // Not tried again until it changes.
-        assert_eq!(outcomes(&library, false).await, [Outcome::Unchanged]);
-        assert!(library.status()[0].problem.is_some(), "it is still so");
+        // Not read again until it changes, and still not what is used.
+        let again = outcomes(&library, false).await;
+        assert!(
+            matches!(&again[..], [Outcome::Kept { reason: again }] if again == seen),
+            "{again:?}"
+        );
     }
     fs::write(&file, names(400)).unwrap();
     let reloaded = Outcome::Reloaded {
@@ -169,6 +174,32 @@ async fn a_list_whose_file_is_gone_stays_until_it_is_told_to_go() {
     assert_eq!(reloads[0].outcome, Outcome::Removed);
     assert!(!knows(&library.current(), "a.test"));
     assert_eq!(library.status().len(), 1);
+}
+
+#[tokio::test]
+async fn a_place_that_is_suddenly_empty_takes_nothing_away_even_by_force() {
+    let folder = with(&[("blacklist.txt", "evil.test")]);
+    let library = open(folder.path()).await;
+    fs::rename(
+        folder.path().join("blacklist.txt"),
+        folder.path().join("away"),
+    )
+    .unwrap();
+    for force in [false, true] {
+        let error = library.reload(&Selection::All, force).await.unwrap_err();
+        assert!(error.to_string().contains("holds no list"), "{error}");
+        assert!(knows(&library.current(), "evil.test"));
+    }
+    fs::rename(
+        folder.path().join("away"),
+        folder.path().join("blacklist.txt"),
+    )
+    .unwrap();
+    assert_eq!(outcomes(&library, false).await, [Outcome::Unchanged]);
+    assert_eq!(
+        (library.problem(), &library.status()[0].problem),
+        (None, &None)
+    );
 }
 
 #[tokio::test]

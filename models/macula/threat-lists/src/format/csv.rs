@@ -5,13 +5,17 @@
 //! "2026-11-20 10:00:00","evil.test","75"
 //! ```
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv_core::{ReadRecordResult, Reader};
 
+use super::lines::each_line;
 use super::{date, invalid, lines};
-use crate::line::{self, Entry, parse_pattern, parse_weight};
+use crate::line::{Entry, MAX_LINE, Pattern, parse_pattern, parse_weight};
 use crate::list::ListBuilder;
+
+/// So many fields of a row are looked at.
+const MAX_FIELDS: usize = 256;
 
 /// The names a column with indicators goes by; the first one that the header has is taken.
 const INDICATOR: [&str; 17] = [
@@ -50,121 +54,127 @@ struct Columns {
 }
 
 pub(super) fn read(list: &mut ListBuilder, content: &mut impl BufRead) -> io::Result<()> {
-    let (head, lines) = head(list, content)?;
-    let rest = Tight {
-        // Behind the last row we then stand on the line after it, as behind all others.
-        content: head.as_bytes().chain(content).chain(&b"\n"[..]),
-        line: Vec::new(),
-        read: 0,
-    };
-    let mut rows = ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .trim(Trim::All)
-        .flexible(true)
-        .has_headers(true)
-        .from_reader(rest);
-    let header = rows.headers().map_err(|error| invalid(error.to_string()))?;
-    let columns = Columns::of(header).ok_or_else(|| {
-        let known = INDICATOR.join(", ");
-        invalid(format!(
-            "no column of the header holds indicators: one must be called {known}"
-        ))
-    })?;
-    let mut row = StringRecord::new();
-    loop {
-        let read = rows.read_record(&mut row);
-        let number = rows.position().line() - 1 + lines - 1;
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        match read {
-            Ok(false) => return Ok(()),
-            Ok(true) => match columns.entry(list, number, &row) {
-                Ok((pattern, entry)) => list.add(&pattern, &entry)?,
-                Err(reason) => list.set_aside(number, reason),
-            },
-            Err(error) if matches!(error.kind(), csv::ErrorKind::Io(_)) => {
-                return Err(io::Error::other(error));
-            }
-            Err(error) => list.set_aside(number, error.to_string()),
+    let (mut columns, mut remark) = (None, None);
+    let mut row = Row::default();
+    each_line(content, |number, bytes| {
+        let text = bytes.trim_ascii();
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        if text.starts_with(b"#!") {
+            return lines::take(list, number, text);
+        }
+        if let Some(text) = text.strip_prefix(b"#") {
+            // The last remark above the rows may be their header.
+            let header = columns.is_none() && row.read(text.trim_ascii()).is_ok();
+            remark = header
+                .then(|| Columns::of(&row))
+                .flatten()
+                .or(remark.take());
+            return Ok(());
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let read = row.read(text);
+        let Some(columns) = &columns else {
+            let header = || read.ok().and_then(|()| Columns::of(&row));
+            let is_header_above = remark.is_some();
+            let found = remark.take().or_else(header).ok_or_else(|| {
+                let known = INDICATOR.join(", ");
+                invalid(format!(
+                    "no column of the header holds indicators: one must be called {known}"
+                ))
+            })?;
+            let taken =
+                is_header_above.then(|| take_row(list, number, &found, row.read(text), &row));
+            columns = Some(found);
+            return taken.unwrap_or(Ok(()));
+        };
+        take_row(list, number, columns, read, &row)
+    })
+}
+
+fn take_row(
+    list: &mut ListBuilder,
+    number: u32,
+    columns: &Columns,
+    read: Result<(), String>,
+    row: &Row,
+) -> io::Result<()> {
+    match read.and_then(|()| columns.entry(list, number, row)) {
+        Ok((pattern, entry)) => list.add(&pattern, &entry),
+        Err(reason) => {
+            list.set_aside(number, reason);
+            Ok(())
         }
     }
 }
 
-/// The remarks above the rows are taken in; what comes back is the header, and on which line it stands.
-fn head(list: &mut ListBuilder, content: &mut impl BufRead) -> io::Result<(String, u64)> {
-    let mut last_remark = String::new();
-    for number in 1u32.. {
-        let mut bytes = Vec::new();
-        content
-            .by_ref()
-            .take(line::MAX_LINE as u64)
-            .read_until(b'\n', &mut bytes)?;
-        let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8".to_owned()))?;
-        let remark = text.trim_start_matches('\u{feff}').trim_start();
-        if let Some(remark) = remark.strip_prefix('#') {
-            if remark.starts_with('!') {
-                lines::take(list, number, text.as_bytes())?;
-            }
-            let could_be_a_header = remark.contains(',');
-            last_remark = if could_be_a_header {
-                remark.trim().to_owned() + "\n"
-            } else {
-                last_remark
-            };
-        } else if !text.is_empty() && remark.trim().is_empty() {
-            // An empty line.
-        } else {
-            // The first row, or the end. The header is above it, or the row is the header.
-            return Ok(match is_header(&last_remark) {
-                true => (last_remark + &text, u64::from(number) - 1),
-                false => (remark.to_owned(), u64::from(number)),
-            });
+/// The fields of one row. A row is a line: a quote that is not closed there would swallow all that follows.
+struct Row {
+    bytes: Vec<u8>,
+    ends: [usize; MAX_FIELDS],
+    count: usize,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Row {
+            bytes: vec![0; MAX_LINE],
+            ends: [0; MAX_FIELDS],
+            count: 0,
         }
     }
-    Ok((last_remark, 1))
 }
 
-/// The content without the blanks that some exports have between a comma and the quote after it. To a CSV reader such a quote
-/// is a part of the field, and the commas in the field end it.
-struct Tight<R> {
-    content: R,
-    line: Vec<u8>,
-    read: usize,
-}
-
-impl<R: BufRead> Read for Tight<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.line.len() {
-            let mut line = Vec::new();
-            let mut piece = self.content.by_ref().take(line::MAX_LINE as u64);
-            piece.read_until(b'\n', &mut line)?;
-            self.line.clear();
-            for byte in line {
-                if byte == b'"' && self.line.ends_with(b"\", ") {
-                    self.line.pop();
-                }
-                self.line.push(byte);
-            }
-            self.read = 0;
+impl Row {
+    fn read(&mut self, line: &[u8]) -> Result<(), String> {
+        self.count = 0;
+        if line.len() >= MAX_LINE {
+            return Err(format!("the row has more than {MAX_LINE} bytes"));
         }
-        let some = (self.line.len() - self.read).min(buffer.len());
-        buffer[..some].copy_from_slice(&self.line[self.read..self.read + some]);
-        self.read += some;
-        Ok(some)
+        // Some exports have a blank between a comma and the quote after it. To a CSV reader such a quote is a part of the
+        // field, and the commas in the field end it.
+        let mut tight = Vec::with_capacity(line.len() + 1);
+        for byte in line {
+            if *byte == b'"' && tight.ends_with(b"\", ") {
+                tight.pop();
+            }
+            tight.push(*byte);
+        }
+        tight.push(b'\n');
+        let mut reader = Reader::new();
+        let (result, _, _, count) = reader.read_record(&tight, &mut self.bytes, &mut self.ends);
+        match result {
+            ReadRecordResult::Record => {
+                self.count = count;
+                Ok(())
+            }
+            ReadRecordResult::InputEmpty => Err("a quote is not closed on its line".to_owned()),
+            ReadRecordResult::OutputFull
+            | ReadRecordResult::OutputEndsFull
+            | ReadRecordResult::End => Err(format!("it is no row of at most {MAX_FIELDS} fields")),
+        }
     }
-}
 
-fn is_header(text: &str) -> bool {
-    let text = text.replace("\", \"", "\",\"");
-    let mut rows = ReaderBuilder::new()
-        .trim(Trim::All)
-        .from_reader(text.as_bytes());
-    rows.headers()
-        .is_ok_and(|header| Columns::of(header).is_some())
+    fn get(&self, at: usize) -> Option<&str> {
+        let end = *self.ends[..self.count].get(at)?;
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        std::str::from_utf8(&self.bytes[start..end])
+            .ok()
+            .map(str::trim)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = Option<&str>> {
+        (0..self.count).map(|at| self.get(at))
+    }
 }
 
 impl Columns {
-    fn of(header: &StringRecord) -> Option<Columns> {
-        let header: Vec<String> = header.iter().map(str::to_lowercase).collect();
+    fn of(header: &Row) -> Option<Columns> {
+        let header: Vec<String> = header
+            .fields()
+            .map(|name| name.unwrap_or_default().to_lowercase())
+            .collect();
         let find = |names: &[&str]| {
             let find = |name: &&str| header.iter().position(|column| column == name);
             names.iter().find_map(find)
@@ -178,12 +188,7 @@ impl Columns {
         })
     }
 
-    fn entry(
-        &self,
-        list: &ListBuilder,
-        line: u32,
-        row: &StringRecord,
-    ) -> Result<(line::Pattern, Entry), String> {
+    fn entry(&self, list: &ListBuilder, line: u32, row: &Row) -> Result<(Pattern, Entry), String> {
         let field = |at: Option<usize>| {
             at.and_then(|at| row.get(at))
                 .filter(|text| !text.is_empty())

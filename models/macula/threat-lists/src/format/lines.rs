@@ -6,6 +6,14 @@ use crate::line::{self, Line, MAX_LINE};
 use crate::list::ListBuilder;
 
 pub(super) fn read(list: &mut ListBuilder, content: &mut impl BufRead) -> io::Result<()> {
+    each_line(content, |number, bytes| take(list, number, bytes))
+}
+
+/// Calls `take` with each line and its number. Of one far too long to be an entry it gets a little more than may be.
+pub(super) fn each_line(
+    content: &mut impl BufRead,
+    mut take: impl FnMut(u32, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut bytes = Vec::new();
     for number in 1.. {
         bytes.clear();
@@ -18,10 +26,9 @@ pub(super) fn read(list: &mut ListBuilder, content: &mut impl BufRead) -> io::Re
             break;
         }
         if bytes.len() > MAX_LINE && bytes.last() != Some(&b'\n') {
-            // Far too long to be an entry; the reader below says so.
             content.skip_until(b'\n')?;
         }
-        take(list, number, &bytes)?;
+        take(number, &bytes)?;
     }
     Ok(())
 }

@@ -45,7 +45,10 @@ pub(super) fn read(list: &mut ListBuilder, json: &Value) -> io::Result<()> {
     let values = values.ok_or_else(|| invalid("its `list` is not an array".to_owned()))?;
     for (number, value) in (1..).zip(values) {
         let pattern = match value.as_str() {
-            Some(value) => pattern(comparison, list, value.trim()).map(|pattern| (pattern, value)),
+            Some(value) => {
+                let value = value.trim();
+                pattern(comparison, list, value).map(|pattern| (pattern, value))
+            }
             None => Err("it is not a string".to_owned()),
         };
         match pattern {

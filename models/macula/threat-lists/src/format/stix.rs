@@ -75,13 +75,14 @@ fn entries(
     let last_seen = text("modified").map(date).transpose()?;
     let values = values(text("pattern").ok_or("it has no pattern")?)?;
     let entry = |value: String| {
-        let pattern = parse_pattern(kind, &value)?;
+        let value = value.trim();
+        let pattern = parse_pattern(kind, value)?;
         let entry = Entry {
             line,
             weight,
             first_seen,
             last_seen,
-            ..Entry::new(&value)
+            ..Entry::new(value)
         };
         Ok((pattern, entry))
     };
