@@ -67,16 +67,32 @@ impl Index {
         }
     }
 
-    /// Where entries stand that may have the key with this hash, the later ones first.
-    pub(crate) fn candidates(&self, hash: u64) -> impl Iterator<Item = Offset> {
-        let (before, from) = self.lines.split_at(self.line(hash));
+    /// Looks at the entries that may have the key with this hash, the later ones first, until `look` finds what it is after.
+    pub(crate) fn find<R>(
+        &self,
+        hash: u64,
+        mut look: impl FnMut(Offset) -> Option<R>,
+    ) -> Option<R> {
         let tag = tag(hash);
-        from.iter()
-            .chain(before)
-            .flat_map(|line| line.0)
-            .take_while(|slot| *slot != 0)
-            .filter(move |slot| slot >> OFFSET_BITS == tag)
-            .map(|slot| (slot & ((1 << OFFSET_BITS) - 1)) - 1)
+        let mut line = self.line(hash);
+        // It ends, for fewer slots are used than there are.
+        loop {
+            for &slot in &self.lines[line].0 {
+                if slot == 0 {
+                    return None;
+                }
+                if slot >> OFFSET_BITS == tag
+                    && let Some(found) = look((slot & ((1 << OFFSET_BITS) - 1)) - 1)
+                {
+                    return Some(found);
+                }
+            }
+            line = if line + 1 == self.lines.len() {
+                0
+            } else {
+                line + 1
+            };
+        }
     }
 
     /// Brings the line of a hash near. What is touched before it is needed is waited for at once with all else that was.
@@ -172,7 +188,7 @@ mod tests {
             for length in 1..=3 {
                 for below in [false, true] {
                     let name = "abc"[..length].to_owned();
-                    let found = index.candidates(Key::name(&name).hash()).find_map(|at| {
+                    let found = index.find(Key::name(&name).hash(), |at| {
                         let look = |record: &crate::records::Record<'_>| {
                             let fits = record.key == Key::name(&name) && record.reach.below == below;
                             fits.then(|| record.entry().line)

@@ -1,6 +1,6 @@
 //! What entries are found by: the normal form of what they speak of, as bytes.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -11,13 +11,13 @@ use indicators::Indicator;
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A family, so that a name and a mail address never meet, and the bytes of the normal form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key<'b> {
     family: Family,
     bytes: &'b [u8],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Family {
     Name = 1,
@@ -91,6 +91,9 @@ impl<'b> Key<'b> {
 
     /// The same for equal keys in this process, and not to be foreseen by others.
     pub(crate) fn hash(&self) -> u64 {
-        SEED.hash_one(self)
+        let mut hasher = SEED.build_hasher();
+        hasher.write(self.bytes);
+        hasher.write_u8(self.family());
+        hasher.finish()
     }
 }

@@ -408,9 +408,7 @@ impl List {
             let fits = probe.is(record.key) && wanted(record.reach);
             fits.then(|| record.entry())
         };
-        self.index
-            .candidates(probe.hash)
-            .find_map(|at| self.read(at, look))
+        self.index.find(probe.hash, |at| self.read(at, look))
     }
 
     /// Looks at a record. Only a broken disk can keep us from it; then it is as if the entry did not fit, and the log says so.
