@@ -8,6 +8,7 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use gatherers::{Config, Gatherers, Missing, Reading, StartError, Value};
 use postgres::Postgres;
 use upstream::{Hands, Reply, Upstream, gather, settings, start};
@@ -40,8 +41,8 @@ async fn two_copies_share_answers_and_the_days_quota() {
     let upstream = Upstream::start(country("NL")).await;
     let settings = with_store(&postgres, &upstream, "quota = { per_day = 3 }");
     let hands = Hands::new();
-    // Both make the tables at once.
-    let (one, other) = tokio::join!(start(&settings, &hands), start(&settings, &hands));
+    let one = start(&settings, &hands).await;
+    let other = start(&settings, &hands).await;
     assert_eq!(reading(&one, "8.8.4.4").await, (text("NL"), false));
     assert_eq!(reading(&other, "8.8.4.4").await, (text("NL"), true));
     assert_eq!(upstream.count(), 1);
@@ -64,6 +65,19 @@ async fn two_copies_share_answers_and_the_days_quota() {
         4,
         "one of the first day, three of the second"
     );
+}
+
+#[tokio::test]
+async fn many_copies_that_start_at_once_make_the_tables_once() {
+    let postgres = Postgres::start().await;
+    let upstream = Upstream::start(country("NL")).await;
+    let settings = with_store(&postgres, &upstream, "");
+    let hands = Hands::new();
+    let copies = join_all((0..24).map(|_| start(&settings, &hands))).await;
+    for copy in &copies {
+        assert_eq!(reading(copy, "8.8.4.4").await.0, text("NL"));
+    }
+    assert_eq!(upstream.count(), 1);
 }
 
 #[tokio::test]

@@ -37,9 +37,9 @@ const PREPARE: &str = "
         used bigint NOT NULL
     )";
 
-/// Two copies that make the tables at once would disturb each other; one waits for the other here.
-const LOCK: &str = "SELECT pg_advisory_lock(7526411553527181409)";
-const UNLOCK: &str = "SELECT pg_advisory_unlock(7526411553527181409)";
+/// Two copies that make the tables at once would disturb each other; one waits for the other here. The lock is the
+/// transaction's: given back any earlier, it would let the other one in before the tables are there for it to see.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7526411553527181409)";
 
 const GET: &str = "SELECT answer FROM macula_answers WHERE gatherer = $1 AND key = $2";
 
@@ -109,8 +109,10 @@ impl PostgresStore {
         if version.parse().unwrap_or(0) < OLDEST {
             return Err(StoreError::Old(version));
         }
-        let prepare = format!("{LOCK}; {PREPARE}; {UNLOCK}");
-        let prepared = connection.batch_execute(&prepare).await;
+        // Statements sent as one batch are one transaction.
+        let prepared = connection
+            .batch_execute(&format!("{LOCK}; {PREPARE}"))
+            .await;
         prepared.map_err(StoreError::Postgres)
     }
 
