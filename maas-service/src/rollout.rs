@@ -2,7 +2,8 @@
 //!
 //! One new copy is started beside the old ones. When it has served for a while, as many old copies go as new ones have come,
 //! and the next new one is started; so at no time do fewer serve than before. What the old version is asked for stays
-//! written down until all new copies serve. Should they not, the old copies come back first, and only then the new ones go.
+//! written down until all new copies serve. Should they not, the old copies come back first, and only then the new ones go; if
+//! none of the old ones comes back, the new ones stay.
 
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Side {
     pub running: u32,
     /// How many of them serve.
     pub serving: u32,
+    /// How many there are where this daemon can't reach them, or were a moment ago.
+    pub elsewhere: u32,
     /// Whether its next copy finds no room on the machine.
     pub crowded: bool,
 }
@@ -107,11 +110,11 @@ fn step_back(standing: &Standing) -> Step {
     let whole = old.serving >= old.asked;
     let nothing_to_hold = new.serving <= standing.before;
     let has_had_its_time = standing.elapsed >= standing.deadline;
-    if has_had_its_time && !nothing_to_hold && old.serving == 0 {
-        return Step::Finish;
-    }
-    if whole || nothing_to_hold || has_had_its_time {
+    if whole || nothing_to_hold || (has_had_its_time && old.serving > 0) {
         return Step::Returned;
+    }
+    if has_had_its_time && old.elsewhere == 0 {
+        return Step::Finish;
     }
     // Where there is no room for both, a new copy makes room, but never the last one.
     let holding = if old.crowded && new.serving > 1 {
@@ -137,6 +140,7 @@ mod tests {
             asked,
             running: asked,
             serving: asked,
+            elsewhere: 0,
             crowded: false,
         }
     }
@@ -236,6 +240,15 @@ mod tests {
         };
         assert_eq!(late(1), Step::Returned);
         assert_eq!(late(0), Step::Finish);
+        let mut unseen = Standing {
+            old: part(10, 0),
+            new: part(10, 9),
+            going_back: true,
+            elapsed: Duration::from_secs(60),
+            ..standing(10, 10, 0)
+        };
+        unseen.old.elsewhere = 1;
+        assert_eq!(step(&unseen), Step::Continue { old: 10, new: 9 });
     }
 
     proptest! {

@@ -100,10 +100,14 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         let running = copies.iter().filter(|copy| {
             copy.model.as_ref() == Some(key) && matches!(copy.life, Life::Running(_))
         });
+        let elsewhere = copies
+            .iter()
+            .filter(|copy| copy.model.as_ref() == Some(key) && copy.life == Life::Elsewhere);
         Side {
             asked: desired.get(key).map_or(0, |found| found.desired.instances),
             running: count(running),
             serving: count(serving(copies, key)),
+            elsewhere: count(elsewhere),
             crowded: self.crowded.contains(key),
         }
     }

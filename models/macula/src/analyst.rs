@@ -38,16 +38,26 @@ pub type Opinions = HashMap<Indicator, Arc<Opinion>>;
 
 /// The models that serve at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Models(Vec<Arc<IndicatorModel>>);
+pub struct Models {
+    models: Vec<Arc<IndicatorModel>>,
+    version: u64,
+}
 
 impl Models {
-    /// A number that changes when a model does.
-    pub fn version(&self) -> u64 {
+    fn new(models: Vec<Arc<IndicatorModel>>) -> Models {
         let mut hasher = DefaultHasher::new();
-        for model in &self.0 {
+        for model in &models {
             model.digest().hash(&mut hasher);
         }
-        hasher.finish()
+        Models {
+            models,
+            version: hasher.finish(),
+        }
+    }
+
+    /// A number that changes when a model does.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether there is one for such an indicator.
@@ -56,7 +66,9 @@ impl Models {
     }
 
     fn of_kind(&self, kind: ModelKind) -> Option<&Arc<IndicatorModel>> {
-        self.0.iter().find(|model| model.manifest().kind == kind)
+        self.models
+            .iter()
+            .find(|model| model.manifest().kind == kind)
     }
 }
 
@@ -78,7 +90,7 @@ impl Analyst {
 
     /// The models that serve now.
     pub fn current(&self) -> Models {
-        Models(self.models.iter().map(|model| model.current()).collect())
+        Models::new(self.models.iter().map(|model| model.current()).collect())
     }
 
     /// What the models say of each indicator. Those for which there is none, or for which there was no time any more, are left
@@ -131,11 +143,6 @@ impl Opinion {
     /// The model.
     pub fn model(&self) -> &IndicatorModel {
         &self.model
-    }
-
-    /// What it was told.
-    pub fn gathered(&self) -> &Gathered {
-        &self.gathered
     }
 
     /// What it made of that.

@@ -450,6 +450,9 @@ impl Library {
         let reason = "its file is gone; the last version of it stays until a forced reload";
         let there: Vec<_> = files.iter().map(place_of).collect();
         let mut shelf = self.shelf();
+        // What was never taken and is gone again is nobody's trouble any more.
+        let Shelf { files, refused, .. } = &mut *shelf;
+        refused.retain(|place, _| there.contains(place) || files.contains_key(place));
         let mut missed = Vec::new();
         let mut gone = Vec::new();
         shelf.files.retain(|place, volume| {

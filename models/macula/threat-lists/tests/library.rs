@@ -212,6 +212,13 @@ async fn a_misspelt_file_that_comes_later_is_reported_and_does_no_harm() {
     fs::remove_file(folder.path().join("whitlist.txt")).unwrap();
     outcomes(&library, false).await;
     assert_eq!(library.problem(), None);
+    // Nor does a new list that is none.
+    fs::write(folder.path().join("whitelist.txt"), "<html>\n").unwrap();
+    outcomes(&library, false).await;
+    assert!(library.problem().unwrap().contains("whitelist.txt"));
+    fs::remove_file(folder.path().join("whitelist.txt")).unwrap();
+    outcomes(&library, false).await;
+    assert_eq!(library.problem(), None);
 }
 
 /// Long enough for its entries to lie in a file.
