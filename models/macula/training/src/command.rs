@@ -110,6 +110,9 @@ pub struct RecipeArgs {
     /// The share of the gain that the features kept make up
     #[arg(long, default_value_t = Recipe::default().keep_gain)]
     keep_gain: f64,
+    /// A feature not to look at; may be given more than once
+    #[arg(long, value_name = "FEATURE")]
+    without: Vec<String>,
     /// How many folds
     #[arg(long, default_value_t = Recipe::default().folds)]
     folds: usize,
@@ -158,6 +161,7 @@ impl RecipeArgs {
             rounds: self.rounds,
             max_depth: self.depth,
             keep_gain: self.keep_gain,
+            without: self.without.clone(),
             folds: self.folds,
             seed: self.seed,
             ..Recipe::default()
@@ -250,9 +254,12 @@ fn select(path: &Path, recipe: &Recipe, out: &mut impl Write) -> Result<(), Comm
     }
     let everything = selection::contract_of(&rows).map_err(LearnError::from)?;
     for feature in everything.features() {
-        if !kept.iter().any(|(name, _)| *name == feature.name) {
-            writeln!(out, " dropped  {}", feature.name).map_err(CommandError::Output)?;
-        }
+        let why = match &feature.name {
+            name if kept.iter().any(|(kept, _)| kept == name) => continue,
+            name if recipe.without.contains(name) => "left out",
+            _ => " dropped",
+        };
+        writeln!(out, "{why}  {}", feature.name).map_err(CommandError::Output)?;
     }
     Ok(())
 }

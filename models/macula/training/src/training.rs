@@ -34,6 +34,8 @@ pub struct Recipe {
     pub subsample: f64,
     /// The share of the whole gain that the features kept must make up; 1 keeps every feature that gained anything.
     pub keep_gain: f64,
+    /// Features that are not looked at, for they tell where a row came from and not what it is.
+    pub without: Vec<String>,
     /// How many folds.
     pub folds: usize,
     /// For the choice of rows.
@@ -48,6 +50,7 @@ impl Default for Recipe {
             eta: 0.1,
             subsample: 0.8,
             keep_gain: 0.999,
+            without: Vec::new(),
             folds: 5,
             seed: 1,
         }
@@ -107,7 +110,7 @@ pub fn learn(
 ) -> Result<Learned, LearnError> {
     check(rows, recipe)?;
     let steps = recipe.folds + 2;
-    let everything = selection::contract_of(rows)?;
+    let everything = without(&selection::contract_of(rows)?, &recipe.without)?;
     let all: Vec<&Row> = rows.iter().collect();
     let first = grow(&all, &everything, recipe)?;
     progress(1, steps);
@@ -224,6 +227,17 @@ fn restricted(contract: &Contract, like: &Contract) -> Result<Contract, Contract
     Contract::new(features.collect())
 }
 
+/// The contract without these features.
+fn without(contract: &Contract, features: &[String]) -> Result<Contract, LearnError> {
+    let has = |name: &&String| contract.features().iter().any(|f| f.name == **name);
+    if let Some(name) = features.iter().find(|name| !has(name)) {
+        return Err(LearnError::Feature(name.clone()));
+    }
+    let left = contract.features().iter();
+    let left = left.filter(|feature| !features.contains(&feature.name));
+    Ok(Contract::new(left.cloned().collect())?)
+}
+
 fn grow(rows: &[&Row], contract: &Contract, recipe: &Recipe) -> Result<Model, TrainError> {
     let mut dataset = Dataset::new(contract.columns());
     for row in rows {
@@ -248,6 +262,11 @@ pub enum LearnError {
     /// No folds.
     #[error("at least two folds are needed")]
     Folds,
+    /// Not there.
+    #[error(
+        "the rows have no feature `{0}` that varies; `select` without it lists those they have"
+    )]
+    Feature(String),
     /// Too little to learn from.
     #[error("there are {count} {label:?} rows; at least {needed} are needed")]
     TooFew {

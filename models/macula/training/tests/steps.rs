@@ -187,6 +187,22 @@ async fn selection_keeps_what_tells_and_drops_what_does_not() {
         !told.contains("constant"),
         "what never varies is no feature at all"
     );
+
+    // What tells everything may tell it only of these rows; then it is not to be looked at.
+    let honest = format!("{words} --without lexical_zz_truth");
+    let told = macula(folder.path(), &honest).await.unwrap();
+    assert!(told.contains("left out  lexical_zz_truth"), "{told}");
+    let first = told.lines().next().unwrap();
+    assert!(
+        first.contains("lexical_") && !first.contains("truth"),
+        "{told}"
+    );
+    let misspelt = format!("{words} --without lexical_zz_thruth");
+    let refused = macula(folder.path(), &misspelt).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("`lexical_zz_thruth`"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
