@@ -117,7 +117,18 @@ impl Scoring {
         if self.model_archive.is_some() && names.len() < self.models.len() {
             bail!("with --model-archive the models' folders must have different names");
         }
-        let models = self.models.iter().map(open).collect::<Result<_>>()?;
+        let models: Vec<Arc<LiveModel>> = self.models.iter().map(open).collect::<Result<_>>()?;
+        let mut kinds = std::collections::BTreeSet::new();
+        for (model, folder) in models.iter().zip(&self.models) {
+            let kind = model.current().manifest().kind;
+            if !kinds.insert(kind) {
+                bail!(
+                    "the model in `{}` is for indicators of kind `{}`, and so is one before it; only one would be asked",
+                    folder.display(),
+                    kind.name()
+                );
+            }
+        }
         Ok(Some(Arc::new(Analyst::new(Arc::new(gatherers), models))))
     }
 

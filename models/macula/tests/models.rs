@@ -279,3 +279,19 @@ fn a_new_model_is_taken_and_there_is_a_way_back() {
     );
     assert_eq!(score()["malicious"], first["malicious"]);
 }
+
+#[test]
+fn two_models_for_the_same_indicators_are_one_too_many() {
+    let folder = TempDir::new().unwrap();
+    train(folder.path(), "1", "5");
+    let lists = concat!(env!("CARGO_MANIFEST_DIR"), "/lists");
+    let program = Command::new(env!("CARGO_BIN_EXE_macula"))
+        .args(["score", "--lists", lists, "a.example"])
+        .args(["--model", "names", "--model", "names"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&program.stderr);
+    assert!(!program.status.success());
+    assert!(said.contains("so is one before it"), "{said}");
+}

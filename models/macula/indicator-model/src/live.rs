@@ -1,7 +1,7 @@
 //! A model that follows a folder: whoever puts a new bundle there changes the model, without a stop and without a gap.
 //!
 //! A new bundle is loaded aside and checked in full; only then it takes the old one's place, for all who ask from then on. One
-//! that fails stays where it is, is reported once, and changes nothing. What is replaced goes into the archive, under the date
+//! that fails, or is for another kind of indicators, stays where it is, is reported once, and changes nothing. What is replaced goes into the archive, under the date
 //! and its digest; going back takes the newest from there and does not come forward again to the bundle that was left.
 
 use std::fs;
@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{Bundle, BundleError, ModelKind};
 use crate::model::{IndicatorModel, ModelError};
 
 /// A model that changes with its folder.
@@ -82,16 +82,13 @@ impl LiveModel {
         if digest == current.digest() || changing.refused.as_ref() == Some(&digest) {
             return Ok(Refreshed::Unchanged);
         }
-        let loaded = Bundle::read(&self.folder)
-            .map_err(ModelError::from)
-            .and_then(IndicatorModel::load);
-        let loaded = match loaded {
+        let loaded = match load(&self.folder, current.manifest().kind) {
             Ok(loaded) => loaded,
             Err(failed) => {
                 if !is_in_the_making(&failed) {
                     changing.refused = Some(digest);
                 }
-                return Err(failed.into());
+                return Err(failed);
             }
         };
         self.replace(&current, loaded)?;
@@ -119,7 +116,7 @@ impl LiveModel {
                 Ok(digest) if digest != current.digest() => digest,
                 _ => continue,
             };
-            let old = IndicatorModel::load(Bundle::read(&entry).map_err(ModelError::from)?)?;
+            let old = load(&entry, current.manifest().kind)?;
             info!(from = current.digest(), to = digest, "model rolled back");
             changing.refused = Bundle::digest_in(&self.folder).ok();
             self.current.store(Arc::new(old));
@@ -171,11 +168,23 @@ impl LiveModel {
     }
 }
 
+/// Loads a bundle that is to take the place of a model of this kind.
+fn load(folder: &Path, kind: ModelKind) -> Result<IndicatorModel, LiveModelError> {
+    let model = IndicatorModel::load(Bundle::read(folder).map_err(ModelError::from)?)?;
+    let found = model.manifest().kind;
+    if found != kind {
+        return Err(LiveModelError::Kind { found, kind });
+    }
+    Ok(model)
+}
+
 /// The manifest is there and the trees are not yet, or still those of before: whoever copies files may be at it.
-fn is_in_the_making(error: &ModelError) -> bool {
+fn is_in_the_making(error: &LiveModelError) -> bool {
     matches!(
         error,
-        ModelError::Bundle(BundleError::Read { .. } | BundleError::Digest)
+        LiveModelError::Model(ModelError::Bundle(
+            BundleError::Read { .. } | BundleError::Digest
+        ))
     )
 }
 
@@ -198,6 +207,15 @@ pub enum LiveModelError {
     /// The bundle.
     #[error("the bundle is no model")]
     Model(#[from] ModelError),
+    /// For other indicators.
+    #[error("the bundle is for indicators of kind `{}`, and the model that serves for `{}`: give it a folder of its own",
+        .found.name(), .kind.name())]
+    Kind {
+        /// What it is for.
+        found: ModelKind,
+        /// What it should be for.
+        kind: ModelKind,
+    },
     /// Nowhere to go back to.
     #[error("no archive was named, so there is nothing to go back to")]
     NoArchive,

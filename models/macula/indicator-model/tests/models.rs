@@ -388,6 +388,28 @@ fn a_bad_bundle_changes_nothing_and_is_told_once() {
 }
 
 #[test]
+fn a_bundle_for_other_indicators_does_not_take_over() {
+    let (folder, archive) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    make(3).bundle.write(folder.path()).unwrap();
+    let live = open(folder.path(), archive.path());
+    let kind = live.current().manifest().kind;
+    let mut other = MADE.manifest.clone();
+    other.kind = match kind {
+        ModelKind::Ip => ModelKind::Domain,
+        ModelKind::Domain => ModelKind::Ip,
+    };
+    MADE.bundle.write(folder.path()).unwrap();
+    let text = serde_json::to_vec(&other).unwrap();
+    std::fs::write(folder.path().join("manifest.json"), text).unwrap();
+    let refused = live.refresh().unwrap_err();
+    assert!(matches!(refused, LiveModelError::Kind { kind: of, .. } if of == kind));
+    assert_eq!(live.refresh().unwrap(), Refreshed::Unchanged, "told once");
+    assert_eq!(live.current().manifest().version, "1.3");
+    MADE.bundle.write(folder.path()).unwrap();
+    assert_eq!(live.refresh().unwrap(), Refreshed::Replaced);
+}
+
+#[test]
 fn a_bundle_that_is_still_being_copied_is_tried_again() {
     let (folder, archive, new) = (
         TempDir::new().unwrap(),
