@@ -1,8 +1,10 @@
 //! What a model prints: drained without end into files that never outgrow their share.
 //!
 //! Each stream has a file and a few older ones (`stdout`, `stdout.1`, …). The pipe is always read, even when the disk is
-//! full: a model that blocks on its own output would be a silent failure.
+//! full: a model that blocks on its own output would be a silent failure. What is printed faster than anybody could read it
+//! before it is written over is left out, so that a flood does not keep the disk busy; its end is kept.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -16,6 +18,16 @@ const FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How many older files are kept of a stream.
 const OLDER_FILES: usize = 3;
+
+/// In so much time no more is written of a stream than its files hold.
+const WINDOW: Duration = Duration::from_secs(10);
+const WINDOW_BYTES: u64 = FILE_BYTES * (1 + OLDER_FILES as u64);
+
+/// So much of the end of what is left out is kept: as much as is read of a log to tell how a model failed.
+const KEPT_BYTES: usize = LAST_BYTES as usize;
+
+/// So much of a file is read for its last lines.
+const LAST_BYTES: u64 = 8 * 1024;
 
 /// How long to wait before a file that could not be opened is tried again.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -81,14 +93,75 @@ impl RotatedFile {
     /// Drains `stream` until it ends.
     pub(super) fn drain(mut self, mut stream: impl Read) {
         let mut buffer = vec![0; 64 * 1024];
+        let mut allowance = Allowance::new(Instant::now());
         loop {
             match stream.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(read) => self.write(&buffer[..read]),
+                Ok(0) => break,
+                Ok(read) => {
+                    let written = allowance.take(&buffer[..read], Instant::now());
+                    written.iter().for_each(|bytes| self.write(bytes));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        allowance.end().iter().for_each(|bytes| self.write(bytes));
+    }
+}
+
+/// What a stream may still write in a window of time. Pure: the clock is an argument.
+struct Allowance {
+    since: Instant,
+    taken: u64,
+    left_out: u64,
+    /// The end of what was left out.
+    kept: Vec<u8>,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            taken: 0,
+            left_out: 0,
+            kept: Vec::new(),
+        }
+    }
+
+    /// What is to be written now that a model printed `bytes`.
+    fn take<'b>(&mut self, bytes: &'b [u8], now: Instant) -> Vec<Cow<'b, [u8]>> {
+        let mut written = Vec::new();
+        if now.saturating_duration_since(self.since) >= WINDOW {
+            written.extend(self.end().map(Cow::Owned));
+            *self = Self::new(now);
+        }
+        if self.left_out == 0 && self.taken < WINDOW_BYTES {
+            self.taken += bytes.len() as u64;
+            written.push(Cow::Borrowed(bytes));
+            return written;
+        }
+        if self.left_out == 0 {
+            let note = format!(
+                "\n[more than {WINDOW_BYTES} bytes within {} s: what follows is left out, but for its end]\n",
+                WINDOW.as_secs()
+            );
+            written.push(Cow::Owned(note.into_bytes()));
+        }
+        self.left_out += bytes.len() as u64;
+        self.kept.extend_from_slice(bytes);
+        let surplus = self.kept.len().saturating_sub(KEPT_BYTES);
+        self.kept.drain(..surplus);
+        written
+    }
+
+    /// What is to be written when something was left out and nothing more will be.
+    fn end(&mut self) -> Option<Vec<u8>> {
+        let lost = self.left_out - self.kept.len() as u64;
+        (self.left_out > 0).then(|| {
+            let mut note = format!("[{lost} bytes left out]\n").into_bytes();
+            note.append(&mut self.kept);
+            note
+        })
     }
 }
 
@@ -126,7 +199,6 @@ pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
 
 /// The last lines of a file that were written after `mark` was made.
 pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<String> {
-    const READ: u64 = 8 * 1024;
     const LINE: usize = 300;
     let read = || -> io::Result<Vec<u8>> {
         let mut file = untrusted::open(path)?;
@@ -137,9 +209,11 @@ pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<St
         } else {
             0
         };
-        file.seek(SeekFrom::Start(now.len().saturating_sub(READ).max(old)))?;
+        file.seek(SeekFrom::Start(
+            now.len().saturating_sub(LAST_BYTES).max(old),
+        ))?;
         let mut bytes = Vec::new();
-        file.take(READ).read_to_end(&mut bytes)?;
+        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
@@ -165,7 +239,10 @@ mod tests {
     fn endless_output_fills_a_bounded_number_of_bounded_files() {
         let folder = test_support::TempDir::new().expect("a folder");
         let path = folder.path().join("stdout");
-        RotatedFile::new(path.clone()).drain(io::repeat(b'x').take(20 * FILE_BYTES));
+        let mut log = RotatedFile::new(path);
+        for _ in 0..20 * FILE_BYTES / 4096 {
+            log.write(&[b'x'; 4096]);
+        }
         let sizes: Vec<u64> = fs::read_dir(&folder)
             .expect("it")
             .map(|e| e.expect("an entry").metadata().expect("its size").len())
@@ -175,6 +252,49 @@ mod tests {
             sizes.iter().all(|&size| size <= FILE_BYTES + 64 * 1024),
             "{sizes:?}"
         );
+    }
+
+    #[test]
+    fn a_flood_is_left_out_but_for_its_beginning_and_its_end() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stdout");
+        let flood = io::repeat(b'x').take(100 * FILE_BYTES);
+        RotatedFile::new(path.clone()).drain(flood.chain(b"\nthe last line\n".as_slice()));
+        let written: u64 = fs::read_dir(&folder)
+            .expect("it")
+            .map(|e| e.expect("an entry").metadata().expect("its size").len())
+            .sum();
+        assert!(written <= WINDOW_BYTES + 128 * 1024, "{written}");
+        assert_eq!(last_lines(&path, 1), ["the last line"]);
+        let end = fs::read_to_string(&path).expect("text");
+        assert!(end.contains("within 10 s") && end.contains(" bytes left out]"));
+    }
+
+    #[test]
+    fn after_a_flood_everything_is_written_again() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let chunk = vec![b'x'; 64 * 1024];
+        let mut take = |bytes: &[u8], after: Duration| -> Vec<u8> {
+            allowance.take(bytes, start + after).concat()
+        };
+        let mut passed = 0;
+        while passed < WINDOW_BYTES {
+            assert_eq!(take(&chunk, Duration::ZERO), chunk);
+            passed += chunk.len() as u64;
+        }
+        let told = take(b"first", Duration::from_secs(1));
+        assert!(told.starts_with(b"\n[more than ") && !told.ends_with(b"first"));
+        assert!(take(&chunk, Duration::from_secs(2)).is_empty(), "told once");
+        assert!(take(b"last", WINDOW - Duration::from_millis(1)).is_empty());
+        let again = String::from_utf8(take(b"new", WINDOW)).expect("text");
+        let lost = 5 + chunk.len() + 4 - KEPT_BYTES;
+        assert!(
+            again.starts_with(&format!("[{lost} bytes left out]\nxxx")),
+            "{again}"
+        );
+        assert!(again.ends_with("xlastnew"), "{again}");
+        assert_eq!(take(b"more", WINDOW), b"more");
     }
 
     #[test]
