@@ -185,7 +185,7 @@ impl Cache {
     fn judge(&self, key: &str, answer: Arc<Answer>, now: Timestamp) -> Option<(Arc<Answer>, Age)> {
         let age = now.duration_since(answer.fetched_at);
         let age = Duration::try_from(age).unwrap_or_default();
-        let negative = answer.content == Content::Nothing;
+        let negative = answer.content.is_fleeting();
         match self.policy.age(key, negative, age) {
             Age::Gone => None,
             age @ (Age::Fresh | Age::Refresh | Age::OnlyOnError) => Some((answer, age)),

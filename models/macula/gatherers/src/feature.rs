@@ -160,6 +160,26 @@ impl Missing {
             Missing::Failed => "failed",
         }
     }
+
+    /// Whether it may be there soon although nothing is known to have changed: the source did not answer this time.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Missing::Timeout
+            | Missing::RateLimited
+            | Missing::Resting
+            | Missing::Quota
+            | Missing::Failed
+            | Missing::NotAuthoritative => true,
+            Missing::Unknown
+            | Missing::Absent
+            | Missing::Unexpected
+            | Missing::NotApplicable
+            | Missing::Offline
+            | Missing::Confidential
+            | Missing::Disabled
+            | Missing::Refused => false,
+        }
+    }
 }
 
 impl fmt::Display for Missing {

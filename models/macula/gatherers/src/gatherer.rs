@@ -4,6 +4,7 @@
 //! at once together: the circuit breaker, the quota, the question. Answers go into the cache even when they come too late for
 //! who asked, and a failure is bridged by an old answer where the policy allows it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::cache::{Age, Answer, Cache, CachePolicy, StoreHandle};
 use crate::clock::Clock;
 use crate::counters::{Counters, GathererCounts};
 use crate::drift::{DriftAlert, Shape};
-use crate::feature::{Feature, FeatureSpec, Missing, Reading};
+use crate::feature::{Category, Feature, FeatureSpec, Missing, Reading};
 use crate::flights::{Flight, Flights, Landing};
 use crate::gate::{self, Handling, Leaks, Tlp};
 use crate::query_log::{Line, QueryLog};
@@ -58,7 +59,7 @@ pub(crate) struct Told {
     pub(crate) answer: Landing,
     pub(crate) from_cache: bool,
     /// Whether it is too old to count, and stands in for an answer that could not be had.
-    is_stale: bool,
+    pub(crate) is_stale: bool,
 }
 
 /// One source with its surroundings.
@@ -100,6 +101,15 @@ impl Gatherer {
 
     pub(crate) fn features(&self) -> &[FeatureSpec] {
         self.source.features()
+    }
+
+    /// Whether it is one to ask such a question.
+    pub(crate) fn has_a_say(&self, question: &Question) -> bool {
+        self.source.subject(question).is_some()
+    }
+
+    pub(crate) fn categories(&self) -> BTreeSet<Category> {
+        self.source.categories()
     }
 
     pub(crate) fn leaks(&self) -> Leaks {
@@ -261,7 +271,7 @@ impl Gatherer {
             indicator: subject.into(),
             outcome: match &exchange.result {
                 Ok(Content::Nothing) => "unknown",
-                Ok(Content::Features(_) | Content::Domains(_)) => "ok",
+                Ok(Content::Features(_) | Content::Domains(_) | Content::Addresses(_)) => "ok",
                 Err(failure) => failure.missing().name(),
             },
             status: exchange.status,
@@ -308,7 +318,9 @@ impl Gatherer {
         let reading = |spec: &FeatureSpec| match &told.answer {
             Err(why) => Reading::Missing(*why),
             Ok(answer) => match &answer.content {
-                Content::Nothing | Content::Domains(_) => Reading::Missing(Missing::Unknown),
+                Content::Nothing | Content::Domains(_) | Content::Addresses(_) => {
+                    Reading::Missing(Missing::Unknown)
+                }
                 Content::Features(readings) => {
                     let found = readings.iter().find(|(name, _)| *name == spec.name);
                     found.map_or(Reading::Missing(Missing::Absent), |(_, reading)| {
@@ -349,6 +361,9 @@ fn remembered(answer: Arc<Answer>) -> Told {
 fn key(question: &Question, version: &str, subject: &str) -> String {
     match question {
         Question::Features(_) => format!("features {version} {subject}"),
-        Question::RecentDomains(_, limit) => format!("domains {version} {limit} {subject}"),
+        Question::RecentDomains { limit, days, .. } => {
+            format!("domains {version} {limit} {days} {subject}")
+        }
+        Question::Addresses(_, family) => format!("addresses {version} {family:?} {subject}"),
     }
 }

@@ -1,14 +1,18 @@
 //! All gatherers together: what is known about an indicator, by the deadline.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use indicators::Indicator;
+use futures_util::{StreamExt, stream};
+use indicators::{DomainName, Indicator};
+use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -24,14 +28,20 @@ use crate::mapping::{Mapping, MappingError};
 use crate::query_log::{QueryLog, QueryLogError};
 use crate::selection::Selection;
 use crate::source::{
-    Content, DnsSource, GeoFiles, GeoFilesError, HttpSource, HttpSourceConfig, HttpSourceError,
-    Question, RecentDomain, SafeBrowsing, SafeBrowsingError, Source,
+    AddressFamily, Content, DnsSource, GeoFiles, GeoFilesError, HttpSource, HttpSourceConfig,
+    HttpSourceError, Question, RecentDomain, SafeBrowsing, SafeBrowsingError, Source,
 };
 
 /// The gatherers that are no mappings.
 const DNS: &str = "dns";
 const SAFE_BROWSING: &str = "safe_browsing";
 const GEO: &str = "geo";
+
+/// So many names are asked at once where they lead.
+const AT_ONCE: usize = 8;
+
+/// So many of an address's names are asked for, of which those that lead there no more are left out later.
+const NAMES: usize = 200;
 
 /// The gatherer's name of features that the caller told.
 pub const OVERRIDE: &str = "override";
@@ -63,13 +73,26 @@ impl Default for GatherOptions {
     }
 }
 
-/// The names that recently led to an address.
+/// The names that led to an address lately.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecentDomains {
+pub struct NamesAt {
     /// Newest first, then the most seen.
-    pub domains: Vec<RecentDomain>,
-    /// Whether they were remembered from an earlier question.
-    pub from_cache: bool,
+    pub names: Vec<NameAt>,
+    /// Whether there may soon be others although nothing is known to have changed: somebody did not answer this time.
+    pub may_pass: bool,
+}
+
+/// A name that led to an address lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameAt {
+    /// The name.
+    pub name: DomainName,
+    /// When it was last seen to.
+    pub last_seen: Timestamp,
+    /// How often it was seen to.
+    pub count: u64,
+    /// Whether it does now, by its own servers' word, or why that is not known.
+    pub leads_here: Result<bool, Missing>,
 }
 
 /// All gatherers of the settings.
@@ -204,30 +227,136 @@ impl Gatherers {
         })
     }
 
-    /// The names that recently led to an address, at most `limit`.
+    /// Whether somebody can tell which names lead to an address: passive DNS, and DNS itself.
+    pub fn tell_names(&self) -> bool {
+        let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let somebody = |question| {
+            let mut gatherers = self.gatherers.iter();
+            gatherers.any(|gatherer| gatherer.has_a_say(&question))
+        };
+        somebody(recent_domains(ip, 1))
+            && DomainName::parse("a.test")
+                .is_ok_and(|name| somebody(Question::Addresses(name, AddressFamily::V4)))
+    }
+
+    /// The names that led to an address within so many days, until `most` are found that lead there now, or too many were
+    /// looked at.
+    ///
+    /// Passive DNS knows who pointed a name where, and everybody can point theirs anywhere, so every name's own servers are
+    /// asked where it leads now. No more than [`CHECKED`](Self::CHECKED) are.
     ///
     /// # Errors
-    /// Why they are not known. That none are known is no error.
-    pub async fn recent_domains(
+    /// Why the names are not known. That there are none is no error.
+    pub async fn names_at(
         &self,
         ip: IpAddr,
-        limit: usize,
+        most: usize,
+        days: u16,
+        options: &GatherOptions,
+    ) -> Result<NamesAt, Missing> {
+        let recent = self.recent_domains(ip, days, options).await?;
+        let manner = self.manner(options);
+        let checked = (2 * most + 5).min(Self::CHECKED);
+        let checks = stream::iter(recent.domains.into_iter().take(checked)).map(async |domain| {
+            let name = DomainName::parse(&domain.name).ok()?;
+            Some(NameAt {
+                leads_here: self.leads_to(&name, ip, manner, options).await,
+                name,
+                last_seen: domain.last_seen,
+                count: domain.count,
+            })
+        });
+        let mut checks = pin!(checks.buffered(AT_ONCE));
+        let (mut names, mut here) = (Vec::new(), 0);
+        while here < most
+            && let Some(checked) = checks.next().await
+        {
+            here += checked
+                .iter()
+                .filter(|it| it.leads_here == Ok(true))
+                .count();
+            names.extend(checked);
+        }
+        let unknown = names.iter().filter_map(|name| name.leads_here.err());
+        // Nobody knows of any of them: that is not the same as that nobody lives there.
+        if let Some(why) = unknown.clone().next()
+            && unknown.clone().count() == names.len()
+        {
+            return Err(why);
+        }
+        Ok(NamesAt {
+            may_pass: recent.may_pass || unknown.clone().any(Missing::may_pass),
+            names,
+        })
+    }
+
+    /// The most names of one address that are asked where they lead.
+    pub const CHECKED: usize = 100;
+
+    /// What all who know tell of an address, together.
+    async fn recent_domains(
+        &self,
+        ip: IpAddr,
+        days: u16,
         options: &GatherOptions,
     ) -> Result<RecentDomains, Missing> {
-        let question = Question::RecentDomains(ip, limit);
         let manner = self.manner(options);
+        let asked = self.chosen(options).map(|gatherer| {
+            // Always the same question, so that its answer is remembered whatever of it is needed.
+            gatherer.answer(recent_domains(ip, days), manner)
+        });
+        let mut why = None;
+        let mut known: Option<BTreeMap<String, RecentDomain>> = None;
+        for told in join_all(asked).await {
+            let answer = match told.answer {
+                Ok(answer) => answer,
+                Err(Missing::NotApplicable) => continue,
+                Err(reason) => {
+                    why = Some(reason);
+                    continue;
+                }
+            };
+            let known = known.get_or_insert_default();
+            let Content::Domains(domains) = &answer.content else {
+                continue;
+            };
+            for domain in domains {
+                let one = known.entry(domain.name.clone());
+                let one = one.or_insert_with(|| domain.clone());
+                one.last_seen = one.last_seen.max(domain.last_seen);
+                one.count = one.count.max(domain.count);
+            }
+        }
+        let Some(known) = known else {
+            return Err(why.unwrap_or(Missing::Disabled));
+        };
+        let mut domains: Vec<_> = known.into_values().collect();
+        domains.sort_by_key(|domain| Reverse((domain.last_seen, domain.count)));
+        Ok(RecentDomains {
+            domains,
+            may_pass: why.is_some_and(Missing::may_pass),
+        })
+    }
+
+    /// Whether a name leads to an address now, by its own servers' word.
+    async fn leads_to(
+        &self,
+        name: &DomainName,
+        ip: IpAddr,
+        manner: Manner,
+        options: &GatherOptions,
+    ) -> Result<bool, Missing> {
+        let question = Question::Addresses(name.clone(), AddressFamily::of(ip));
         let mut why = Missing::Disabled;
-        for gatherer in &self.gatherers {
+        for gatherer in self.chosen(options) {
             let told = gatherer.answer(question.clone(), manner).await;
             match told.answer {
+                // What it led to once does not count.
+                Ok(_) if told.is_stale => why = Missing::Failed,
                 Ok(answer) => {
-                    let domains = match &answer.content {
-                        Content::Domains(domains) => domains.clone(),
-                        Content::Nothing | Content::Features(_) => Vec::new(),
-                    };
-                    return Ok(RecentDomains {
-                        domains,
-                        from_cache: told.from_cache,
+                    return Ok(match &answer.content {
+                        Content::Addresses(addresses) => addresses.contains(&ip),
+                        Content::Nothing | Content::Features(_) | Content::Domains(_) => false,
                     });
                 }
                 Err(Missing::NotApplicable) => {}
@@ -235,6 +364,18 @@ impl Gatherers {
             }
         }
         Err(why)
+    }
+
+    /// The gatherers that may be asked about something else than features, by the caller's choice of these.
+    fn chosen<'a>(
+        &'a self,
+        options: &'a GatherOptions,
+    ) -> impl Iterator<Item = &'a Arc<Gatherer>> + use<'a> {
+        let wants = |gatherer: &&Arc<Gatherer>| {
+            let selection = &options.selection;
+            selection.wants_source(gatherer.name(), &gatherer.categories())
+        };
+        self.gatherers.iter().filter(wants)
     }
 
     /// What was counted for each gatherer.
@@ -286,6 +427,20 @@ impl Policies {
             breaker: Default::default(),
             max_tlp: Tlp::Red,
         }
+    }
+}
+
+/// What passive DNS says of an address.
+struct RecentDomains {
+    domains: Vec<RecentDomain>,
+    may_pass: bool,
+}
+
+fn recent_domains(ip: IpAddr, days: u16) -> Question {
+    Question::RecentDomains {
+        ip,
+        limit: NAMES,
+        days,
     }
 }
 

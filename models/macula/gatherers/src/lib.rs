@@ -38,14 +38,14 @@ pub use counters::GathererCounts;
 pub use drift::{DriftAlert, DriftKind};
 pub use feature::{Category, Feature, FeatureSpec, Gathered, Missing, Reading, Value, ValueType};
 pub use gate::{Handling, Leaks, Pap, Tlp, UnknownMarking};
-pub use gatherers::{GatherOptions, Gatherers, OVERRIDE, RecentDomains, StartError};
+pub use gatherers::{GatherOptions, Gatherers, NameAt, NamesAt, OVERRIDE, StartError};
 pub use mapping::{JsonPath, Mapping, MappingError};
 pub use query_log::{QueryLogConfig, QueryLogError};
 pub use quota::QuotaPolicy;
 pub use selection::{Selection, UnknownSelector};
 pub use source::{
-    Content, DnsConfig, DnsSource, Exchange, Failure, GeoFiles, GeoFilesError, HttpSource,
-    HttpSourceConfig, HttpSourceError, Question, RecentDomain, SafeBrowsing, SafeBrowsingError,
-    Source, SubjectForm,
+    AddressFamily, Content, DnsConfig, DnsSource, Exchange, Failure, GeoFiles, GeoFilesError,
+    HttpSource, HttpSourceConfig, HttpSourceError, Question, RecentDomain, SafeBrowsing,
+    SafeBrowsingError, Source, SubjectForm,
 };
 pub use span::Span;

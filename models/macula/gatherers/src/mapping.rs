@@ -56,7 +56,7 @@ pub struct Mapping {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// What to ask for which indicators.
-    #[serde(rename = "request")]
+    #[serde(rename = "request", default)]
     pub requests: Vec<RequestMapping>,
     /// Where to find the names that led to an address, if it knows them.
     pub recent_domains: Option<RecentDomainsMapping>,
@@ -158,7 +158,7 @@ pub struct FeatureMapping {
 pub struct RecentDomainsMapping {
     /// The path, with `{subject}` in it.
     pub path: String,
-    /// The query; values may contain `{subject}` and `{limit}`.
+    /// The query; values may contain `{subject}`, `{limit}`, and how far back, as `{days}` or `{seconds}`.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
     /// How the answer is written.
@@ -170,8 +170,8 @@ pub struct RecentDomainsMapping {
     pub name: JsonPath,
     /// When it was last seen.
     pub last_seen: JsonPath,
-    /// How often it was seen.
-    pub count: JsonPath,
+    /// How often it was seen, if the service tells.
+    pub count: Option<JsonPath>,
 }
 
 impl Mapping {
@@ -233,21 +233,22 @@ impl Mapping {
         if !name_is_fine(&self.name) {
             return wrong(format!("`{}` is no name for a gatherer", self.name));
         }
-        if self.requests.is_empty() {
+        if self.requests.is_empty() && self.recent_domains.is_none() {
             return wrong("it has no request".into());
         }
-        for request in &self.requests {
-            let asks = request.path.contains("{subject}")
-                || request
-                    .query
-                    .values()
-                    .any(|value| value.contains("{subject}"));
-            if !asks || !request.path.starts_with('/') {
+        let names = self.recent_domains.iter();
+        let names = names.map(|names| (&names.path, &names.query));
+        let requests = self.requests.iter();
+        let requests = requests.map(|request| (&request.path, &request.query));
+        for (path, query) in requests.chain(names) {
+            let mut places = query.values().chain([path]);
+            if !places.any(|place| place.contains("{subject}")) || !path.starts_with('/') {
                 return wrong(format!(
-                    "the request `{}` has no `{{subject}}`, or no `/` first",
-                    request.path
+                    "the request `{path}` has no `{{subject}}`, or no `/` first"
                 ));
             }
+        }
+        for request in &self.requests {
             let mut seen = BTreeMap::new();
             for feature in &request.features {
                 if !name_is_fine(&feature.name) {

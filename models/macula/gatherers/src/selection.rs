@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::feature::FeatureSpec;
+use crate::feature::{Category, FeatureSpec};
 
 /// Wanted and unwanted features. Every name is a feature, a gatherer or a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,15 @@ impl Selection {
             set.contains(&feature.name)
                 || set.contains(&feature.gatherer)
                 || set.contains(feature.category.name())
+        };
+        self.only.as_ref().is_none_or(named) && !named(&self.exclude)
+    }
+
+    /// Whether this source may be asked about something that is no feature.
+    pub fn wants_source(&self, gatherer: &str, categories: &BTreeSet<Category>) -> bool {
+        let named = |set: &BTreeSet<String>| {
+            let mut categories = categories.iter();
+            set.contains(gatherer) || categories.any(|category| set.contains(category.name()))
         };
         self.only.as_ref().is_none_or(named) && !named(&self.exclude)
     }
@@ -91,7 +100,7 @@ pub struct UnknownSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::{Category, ValueType};
+    use crate::feature::ValueType;
 
     fn known() -> Vec<FeatureSpec> {
         [

@@ -6,11 +6,12 @@ mod geo_files;
 mod http;
 mod safe_browsing;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use indicators::{Host, Indicator};
+use indicators::{DomainName, Host, Indicator};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub use geo_files::{GeoFiles, GeoFilesError};
 pub use http::{HttpSource, HttpSourceConfig, HttpSourceError};
 pub use safe_browsing::{SafeBrowsing, SafeBrowsingError};
 
-use crate::feature::{FeatureSpec, Missing, Reading};
+use crate::feature::{Category, FeatureSpec, Missing, Reading};
 use crate::gate::Leaks;
 
 /// Somebody who can be asked.
@@ -29,6 +30,12 @@ pub trait Source: Send + Sync {
 
     /// What it can tell.
     fn features(&self) -> &[FeatureSpec];
+
+    /// What it tells about, as callers may name it.
+    fn categories(&self) -> BTreeSet<Category> {
+        let features = self.features().iter();
+        features.map(|feature| feature.category).collect()
+    }
 
     /// Who learns of what it is asked.
     fn leaks(&self) -> Leaks;
@@ -54,8 +61,36 @@ pub trait Source: Send + Sync {
 pub enum Question {
     /// The features of an indicator.
     Features(Indicator),
-    /// The names that led to an address, newest first, at most so many.
-    RecentDomains(IpAddr, usize),
+    /// The names that led to an address lately, newest first.
+    RecentDomains {
+        /// The address.
+        ip: IpAddr,
+        /// At most so many names.
+        limit: usize,
+        /// Within so many days.
+        days: u16,
+    },
+    /// The addresses of a name.
+    Addresses(DomainName, AddressFamily),
+}
+
+/// Which kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressFamily {
+    /// Those of IPv4.
+    V4,
+    /// Those of IPv6.
+    V6,
+}
+
+impl AddressFamily {
+    /// The family of an address.
+    pub fn of(ip: IpAddr) -> AddressFamily {
+        match ip {
+            IpAddr::V4(_) => AddressFamily::V4,
+            IpAddr::V6(_) => AddressFamily::V6,
+        }
+    }
 }
 
 impl Question {
@@ -63,7 +98,8 @@ impl Question {
     pub fn indicator(&self) -> Indicator {
         match self {
             Question::Features(indicator) => indicator.clone(),
-            Question::RecentDomains(ip, _) => Indicator::Ip(*ip),
+            Question::RecentDomains { ip, .. } => Indicator::Ip(*ip),
+            Question::Addresses(name, _) => Indicator::Domain(name.clone()),
         }
     }
 }
@@ -78,6 +114,18 @@ pub enum Content {
     Features(Vec<(String, Reading)>),
     /// Names that led to the address.
     Domains(Vec<RecentDomain>),
+    /// Addresses of the name, of which there may be none.
+    Addresses(Vec<IpAddr>),
+}
+
+impl Content {
+    /// Whether it soon is another, so that it counts as long as "I know nothing of it" does.
+    pub(crate) fn is_fleeting(&self) -> bool {
+        match self {
+            Content::Nothing | Content::Addresses(_) => true,
+            Content::Features(_) | Content::Domains(_) => false,
+        }
+    }
 }
 
 /// A name that led to an address.
@@ -86,7 +134,7 @@ pub struct RecentDomain {
     /// The name, in lower case and without the final dot.
     pub name: String,
     /// When it was last seen to.
-    pub last_seen: Option<Timestamp>,
+    pub last_seen: Timestamp,
     /// How often it was seen to.
     pub count: u64,
 }

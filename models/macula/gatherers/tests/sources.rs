@@ -319,43 +319,6 @@ async fn a_new_field_and_a_changed_type_are_told_and_the_rest_still_counts() {
 }
 
 #[tokio::test]
-async fn passive_dns_names_the_recent_domains_of_an_address() {
-    let upstream = Upstream::start(Reply::Say(200, fixture("farsight.ip.ndjson"))).await;
-    let gatherers = start(&settings("farsight", &upstream.url(), ""), &Hands::new()).await;
-    let ip = "192.0.2.1".parse().unwrap();
-    let options = GatherOptions::default();
-    let recent = gatherers.recent_domains(ip, 2, &options).await.unwrap();
-    let names: Vec<(&str, u64)> = recent
-        .domains
-        .iter()
-        .map(|domain| (domain.name.as_str(), domain.count))
-        .collect();
-    assert_eq!(names, [("busy.example.com", 70), ("new.example.com", 7)]);
-    assert_eq!(
-        recent.domains[0].last_seen,
-        Some("2026-01-10T00:00:00Z".parse().unwrap())
-    );
-    assert!(
-        gatherers
-            .recent_domains(ip, 2, &options)
-            .await
-            .unwrap()
-            .from_cache
-    );
-    assert_eq!(upstream.count(), 1);
-
-    upstream.answer(Reply::Say(200, fixture("farsight.empty.ndjson")));
-    let none = "192.0.2.2".parse().unwrap();
-    let recent = gatherers.recent_domains(none, 2, &options).await.unwrap();
-    assert_eq!(recent.domains, []);
-
-    upstream.answer(Reply::Say(500, String::new()));
-    let other = "192.0.2.3".parse().unwrap();
-    let failed = gatherers.recent_domains(other, 2, &options).await;
-    assert_eq!(failed.unwrap_err(), Missing::Failed);
-}
-
-#[tokio::test]
 async fn an_address_has_features_of_its_own_in_passive_dns() {
     let upstream = Upstream::start(Reply::Say(200, fixture("farsight.ip.ndjson"))).await;
     let gatherers = start(&settings("farsight", &upstream.url(), ""), &Hands::new()).await;

@@ -69,7 +69,7 @@ impl Source for LexicalSource {
     fn subject(&self, question: &Question) -> Option<String> {
         match question {
             Question::Features(indicator) => SubjectForm::Name.of(indicator),
-            Question::RecentDomains(..) => None,
+            Question::RecentDomains { .. } | Question::Addresses(..) => None,
         }
     }
 

@@ -199,13 +199,15 @@ impl FeatureMapping {
 }
 
 impl RecentDomainsMapping {
-    /// The names in an answer, newest first and then the most seen, at most `limit`. What is no name is left out.
-    pub fn read(&self, document: &Json, limit: usize) -> Content {
+    /// The names in an answer that were seen after `from`, newest first and then the most seen, at most `limit`. What is no
+    /// name is left out, and what was seen nobody knows when.
+    pub fn read(&self, document: &Json, limit: usize, from: Timestamp) -> Content {
         let mut domains: Vec<RecentDomain> = self
             .records
             .find(document)
             .into_iter()
             .filter_map(|record| self.read_record(record))
+            .filter(|domain| domain.last_seen >= from)
             .collect();
         domains.sort_by(|a, b| {
             let newest_first = b.last_seen.cmp(&a.last_seen);
@@ -225,11 +227,15 @@ impl RecentDomainsMapping {
     fn read_record(&self, record: &Json) -> Option<RecentDomain> {
         let name = only(&self.name.find(record))?.as_str()?;
         let name = indicators::DomainName::parse(name).ok()?;
-        let last_seen = only(&self.last_seen.find(record)).and_then(date);
-        let count = only(&self.count.find(record)).and_then(number);
+        let last_seen = only(&self.last_seen.find(record)).and_then(date)?;
+        let count = self
+            .count
+            .as_ref()
+            .and_then(|count| only(&count.find(record)));
+        let count = count.and_then(number);
         Some(RecentDomain {
             name: name.as_str().into(),
-            last_seen: last_seen.and_then(|at| Timestamp::from_second(at as i64).ok()),
+            last_seen: Timestamp::from_second(last_seen as i64).ok()?,
             count: count.map_or(0, |count| count as u64),
         })
     }

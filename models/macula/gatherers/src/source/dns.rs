@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Content, Exchange, Failure, Question, Source, SubjectForm};
+use super::{AddressFamily, Content, Exchange, Failure, Question, Source, SubjectForm};
 use crate::address_filter::AddressFilter;
 use crate::feature::{Category, FeatureSpec, Reading, Value, ValueType};
 use crate::gate::Leaks;
@@ -43,6 +43,9 @@ const REFERRALS: usize = 3;
 
 /// How many names may stand for one another in a row.
 const ALIASES: usize = 8;
+
+/// Addresses of the older kind, and of the newer if there are none.
+const ANY: &[RecordType] = &[RecordType::A, RecordType::AAAA];
 
 /// How many zones are counted at a time.
 const ZONES: u64 = 10_000;
@@ -134,15 +137,10 @@ impl DnsSource {
     }
 
     async fn look_up(&self, name: &str, now: Timestamp) -> Result<Content, Failure> {
-        let name = Name::from_ascii(format!("{name}."))
-            .map_err(|error| Failure::Malformed(error.to_string()))?;
+        let name = absolute(name)?;
         let mut left = Budget(self.config.max_queries);
-        let Some((zone, servers)) = self.find_zone(&name, &mut left).await? else {
-            return Ok(Content::Nothing);
-        };
-        self.take_zone(&zone, now)?;
-        let name_servers = servers.len();
-        let Some(answer) = self.ask_zone(&name, zone, servers, &mut left).await? else {
+        let answer = self.ask_for(&name, ANY, now, &mut left).await?;
+        let Some((answer, name_servers)) = answer else {
             return Ok(Content::Nothing);
         };
         let first = answer.answers.iter().find(|record| record.name == name);
@@ -151,7 +149,8 @@ impl DnsSource {
         };
         let ttl = f64::from(first.ttl);
         let is_alias = first.data.record_type() == RecordType::CNAME;
-        let addresses = self.count_addresses(&name, answer, now, &mut left).await;
+        let addresses = self.follow(&name, answer, ANY, now, &mut left).await;
+        let addresses = addresses.ok().filter(|found| !found.is_empty());
         let mut readings = vec![
             ("dns_ttl".to_owned(), Reading::number(ttl)),
             (
@@ -160,10 +159,49 @@ impl DnsSource {
             ),
             ("dns_alias".into(), Reading::Value(Value::Flag(is_alias))),
         ];
-        if let Some(count) = addresses {
-            readings.push(("dns_addresses".into(), Reading::number(count as f64)));
+        if let Some(found) = addresses {
+            let count = found.len() as f64;
+            readings.push(("dns_addresses".into(), Reading::number(count)));
         }
         Ok(Content::Features(readings))
+    }
+
+    /// Where a name leads, by its own servers' word.
+    async fn resolve(
+        &self,
+        name: &str,
+        family: AddressFamily,
+        now: Timestamp,
+    ) -> Result<Content, Failure> {
+        let kinds = match family {
+            AddressFamily::V4 => &[RecordType::A],
+            AddressFamily::V6 => &[RecordType::AAAA],
+        };
+        let name = absolute(name)?;
+        let mut left = Budget(self.config.max_queries);
+        let answer = self.ask_for(&name, kinds, now, &mut left).await?;
+        let addresses = match answer {
+            Some((answer, _)) => self.follow(&name, answer, kinds, now, &mut left).await?,
+            None => Vec::new(),
+        };
+        Ok(Content::Addresses(addresses))
+    }
+
+    /// What a name's own servers say of it, and how many of them there are. `None` when there is no such name.
+    async fn ask_for(
+        &self,
+        name: &Name,
+        kinds: &[RecordType],
+        now: Timestamp,
+        left: &mut Budget,
+    ) -> Result<Option<(Message, usize)>, Failure> {
+        let Some((zone, servers)) = self.find_zone(name, left).await? else {
+            return Ok(None);
+        };
+        self.take_zone(&zone, now)?;
+        let count = servers.len();
+        let answer = self.ask_zone(name, zone, servers, kinds, left).await?;
+        Ok(answer.map(|answer| (answer, count)))
     }
 
     /// The zone of the registrable name above this one, and the names of its servers.
@@ -175,8 +213,7 @@ impl DnsSource {
         let text = name.to_ascii().to_ascii_lowercase();
         let text = text.trim_end_matches('.');
         let registrable = psl::domain_str(text).unwrap_or(text);
-        let zone = Name::from_ascii(format!("{registrable}."))
-            .map_err(|error| Failure::Malformed(error.to_string()))?;
+        let zone = absolute(registrable)?;
         left.take()?;
         match self.resolver.lookup(zone.clone(), RecordType::NS).await {
             Ok(found) => {
@@ -209,13 +246,14 @@ impl DnsSource {
         name: &Name,
         mut zone: Name,
         mut servers: Vec<Name>,
+        kinds: &[RecordType],
         left: &mut Budget,
     ) -> Result<Option<Message>, Failure> {
         for _ in 0..=REFERRALS {
             let mut worst = Failure::NotAuthoritative;
             let mut referral = None;
             for address in self.addresses(&servers, left).await? {
-                let reply = match self.ask_server(address, name, left).await {
+                let reply = match self.ask_server(address, name, kinds, left).await {
                     Ok(reply) => reply,
                     Err(Failure::Timeout) => {
                         worst = Failure::Silent;
@@ -242,25 +280,29 @@ impl DnsSource {
         Err(Failure::NotAuthoritative)
     }
 
-    /// The name's addresses: of the older kind first, and of the newer if there are none.
+    /// The name's records of the first of these kinds of which it has any.
     async fn ask_server(
         &self,
         address: IpAddr,
         name: &Name,
+        kinds: &[RecordType],
         left: &mut Budget,
     ) -> Result<Message, Failure> {
         let server = SocketAddr::new(address, self.config.port);
         let timeout = self.config.timeout.0 / 3;
-        left.take()?;
-        let reply = authority::ask(server, name, RecordType::A, timeout).await?;
-        let is_empty = reply.metadata.authoritative
-            && reply.metadata.response_code == ResponseCode::NoError
-            && reply.answers.is_empty();
-        if !is_empty {
-            return Ok(reply);
+        let mut last = Err(Failure::NotAuthoritative);
+        for kind in kinds {
+            left.take()?;
+            let reply = authority::ask(server, name, *kind, timeout).await?;
+            let is_empty = reply.metadata.authoritative
+                && reply.metadata.response_code == ResponseCode::NoError
+                && reply.answers.is_empty();
+            last = Ok(reply);
+            if !is_empty {
+                break;
+            }
         }
-        left.take()?;
-        authority::ask(server, name, RecordType::AAAA, timeout).await
+        last
     }
 
     /// Addresses of servers, at most [`SERVERS`], which the filter lets through.
@@ -285,37 +327,42 @@ impl DnsSource {
         Ok(addresses.into_iter().collect())
     }
 
-    /// How many addresses the name has, also when they are in another zone. `None` when that could not be told.
-    async fn count_addresses(
+    /// The name's addresses, also when they are in another zone.
+    async fn follow(
         &self,
         name: &Name,
         mut answer: Message,
+        kinds: &[RecordType],
         now: Timestamp,
         left: &mut Budget,
-    ) -> Option<usize> {
+    ) -> Result<Vec<IpAddr>, Failure> {
         let mut at = name.clone();
         for _ in 0..ALIASES {
             let records = answer.answers.iter().filter(|record| record.name == at);
-            let mut addresses = 0;
+            let mut addresses = Vec::new();
             let mut alias = None;
             for record in records {
-                addresses += usize::from(address_of(record).is_some());
+                addresses.extend(address_of(record));
                 if let RData::CNAME(target) = &record.data {
                     alias = Some(target.0.clone());
                 }
             }
-            if addresses > 0 {
-                return Some(addresses);
+            if !addresses.is_empty() {
+                return Ok(addresses);
             }
-            at = alias?;
+            let Some(target) = alias else {
+                return Ok(Vec::new());
+            };
+            at = target;
             if answer.answers.iter().any(|record| record.name == at) {
                 continue;
             }
-            let (zone, servers) = self.find_zone(&at, left).await.ok()??;
-            self.take_zone(&zone, now).ok()?;
-            answer = self.ask_zone(&at, zone, servers, left).await.ok()??;
+            answer = match self.ask_for(&at, kinds, now, left).await? {
+                Some((answer, _)) => answer,
+                None => return Ok(Vec::new()),
+            };
         }
-        None
+        Err(Failure::NotAuthoritative)
     }
 }
 
@@ -338,23 +385,35 @@ impl Source for DnsSource {
 
     fn subject(&self, question: &Question) -> Option<String> {
         match question {
-            Question::Features(indicator) => SubjectForm::Name.of(indicator),
-            Question::RecentDomains(..) => None,
+            Question::Features(_) | Question::Addresses(..) => {
+                SubjectForm::Name.of(&question.indicator())
+            }
+            Question::RecentDomains { .. } => None,
         }
     }
 
     fn ask<'a>(
         &'a self,
-        _: &'a Question,
+        question: &'a Question,
         subject: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Exchange> {
-        async move {
-            let asked = tokio::time::timeout(self.config.timeout.0, self.look_up(subject, now));
-            Exchange::new(asked.await.unwrap_or(Err(Failure::Silent)))
-        }
-        .boxed()
+        let asked = async move {
+            match question {
+                Question::Addresses(_, family) => self.resolve(subject, *family, now).await,
+                Question::Features(_) | Question::RecentDomains { .. } => {
+                    self.look_up(subject, now).await
+                }
+            }
+        };
+        let asked = tokio::time::timeout(self.config.timeout.0, asked);
+        async move { Exchange::new(asked.await.unwrap_or(Err(Failure::Silent))) }.boxed()
     }
+}
+
+/// A name of text, from the root on.
+fn absolute(name: &str) -> Result<Name, Failure> {
+    Name::from_ascii(format!("{name}.")).map_err(|error| Failure::Malformed(error.to_string()))
 }
 
 /// How many questions are left for a name. Answers can be made that lead to ever more of them.

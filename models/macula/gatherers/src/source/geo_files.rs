@@ -93,7 +93,7 @@ impl Source for GeoFiles {
     fn subject(&self, question: &Question) -> Option<String> {
         match question {
             Question::Features(indicator) => SubjectForm::Ip.of(indicator),
-            Question::RecentDomains(..) => None,
+            Question::RecentDomains { .. } | Question::Addresses(..) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! The service's address is the operator's word, never the indicator's: an indicator only ever goes, percent-encoded, into a
 //! path or a query. Redirects are not followed, for they would carry our key to wherever the answer says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Content, Exchange, Failure, Question, Source, SubjectForm};
-use crate::feature::FeatureSpec;
+use crate::feature::{Category, FeatureSpec};
 use crate::gate::Leaks;
 use crate::mapping::{Body, KeyPlace, Mapping, RecentDomainsMapping, RequestMapping};
 
@@ -38,6 +38,13 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 const US: HeaderValue = HeaderValue::from_static(concat!("macula/", env!("CARGO_PKG_VERSION")));
+
+/// Which of the names of an address are wanted.
+struct Within {
+    limit: usize,
+    days: u16,
+    from: Timestamp,
+}
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 
@@ -217,16 +224,19 @@ impl HttpSource {
         &self,
         mapping: &RecentDomainsMapping,
         subject: &str,
-        limit: usize,
+        within: &Within,
     ) -> Exchange {
+        let seconds = u64::from(within.days) * 24 * 60 * 60;
         let words = self.words([
             ("subject", subject.to_owned()),
-            ("limit", limit.to_string()),
+            ("limit", within.limit.to_string()),
+            ("days", within.days.to_string()),
+            ("seconds", seconds.to_string()),
         ]);
         let url = self.url(&mapping.path, &mapping.query, &words);
         let mut exchange = self.fetch(&url, mapping.body).await;
         if let Some(document) = exchange.document.take() {
-            exchange.result = Ok(mapping.read(&document, limit));
+            exchange.result = Ok(mapping.read(&document, within.limit, within.from));
         }
         exchange
     }
@@ -246,6 +256,13 @@ impl Source for HttpSource {
         &self.features
     }
 
+    fn categories(&self) -> BTreeSet<Category> {
+        // One that tells names only has no features.
+        let features = self.features.iter();
+        let categories = features.map(|feature| feature.category);
+        categories.chain([self.mapping.category]).collect()
+    }
+
     fn leaks(&self) -> Leaks {
         self.mapping.leaks()
     }
@@ -257,10 +274,11 @@ impl Source for HttpSource {
     fn subject(&self, question: &Question) -> Option<String> {
         match question {
             Question::Features(_) => self.request_for(question).map(|(_, subject)| subject),
-            Question::RecentDomains(..) => {
+            Question::RecentDomains { .. } => {
                 self.mapping.recent_domains.as_ref()?;
                 SubjectForm::Ip.of(&question.indicator())
             }
+            Question::Addresses(..) => None,
         }
     }
 
@@ -272,10 +290,19 @@ impl Source for HttpSource {
     ) -> BoxFuture<'a, Exchange> {
         async move {
             match (question, &self.mapping.recent_domains) {
-                (Question::RecentDomains(_, limit), Some(mapping)) => {
-                    self.ask_domains(mapping, subject, *limit).await
+                (Question::RecentDomains { limit, days, .. }, Some(mapping)) => {
+                    let back = SignedDuration::from_hours(24 * i64::from(*days));
+                    let from = now.checked_sub(back).unwrap_or(Timestamp::MIN);
+                    let within = Within {
+                        limit: *limit,
+                        days: *days,
+                        from,
+                    };
+                    self.ask_domains(mapping, subject, &within).await
                 }
-                (Question::RecentDomains(..), None) => Exchange::new(Ok(Content::Nothing)),
+                (Question::RecentDomains { .. }, None) | (Question::Addresses(..), _) => {
+                    Exchange::new(Ok(Content::Nothing))
+                }
                 (Question::Features(_), _) => self.ask_features(question, subject, now).await,
             }
         }

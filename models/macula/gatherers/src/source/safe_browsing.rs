@@ -189,7 +189,7 @@ impl Source for SafeBrowsing {
                 Host::Ip(ip) => Some(ip.to_string()),
                 Host::Name(name) => Some(name.as_str().into()),
             },
-            Question::RecentDomains(..) => None,
+            Question::RecentDomains { .. } | Question::Addresses(..) => None,
         }
     }
 
