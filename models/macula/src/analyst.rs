@@ -2,27 +2,26 @@
 //!
 //! A URL or a mail address is judged by the host it lives on, for no model is made for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use gatherers::{GatherOptions, Gathered, Gatherers, Missing};
+use gatherers::{GatherOptions, Gathered, Gatherers, Missing, NamesAt};
 use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score};
 use indicators::{Host, Indicator};
+use tokio::time::Instant;
 
 /// So many indicators are asked about at once.
 const AT_ONCE: usize = 64;
-
-/// How long a request may wait for all of its opinions.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Models, and those who gather what they want to know.
 pub struct Analyst {
     gatherers: Arc<Gatherers>,
     models: Vec<Arc<LiveModel>>,
+    tells_names: bool,
 }
 
 /// What a model said, and of what.
@@ -75,7 +74,11 @@ impl Models {
 impl Analyst {
     /// An analyst of these models; of two for the same kind of indicators the first is asked.
     pub fn new(gatherers: Arc<Gatherers>, models: Vec<Arc<LiveModel>>) -> Analyst {
-        Analyst { gatherers, models }
+        Analyst {
+            tells_names: gatherers.tell_names(),
+            gatherers,
+            models,
+        }
     }
 
     /// The models.
@@ -93,20 +96,46 @@ impl Analyst {
         Models::new(self.models.iter().map(|model| model.current()).collect())
     }
 
+    /// Whether somebody can be asked which names lead to an address.
+    pub fn tells_names(&self) -> bool {
+        self.tells_names
+    }
+
+    /// The names that lead to each of the addresses, at most so many, or why they are not known.
+    pub(crate) async fn names_at(
+        &self,
+        addresses: BTreeSet<IpAddr>,
+        (most, days): (usize, u16),
+        options: &GatherOptions,
+        until: Instant,
+    ) -> HashMap<IpAddr, Result<NamesAt, Missing>> {
+        let no_time = addresses.iter().map(|ip| (*ip, Err(Missing::Timeout)));
+        let mut known: HashMap<_, _> = no_time.collect();
+        let asked = stream::iter(addresses).map(async |ip| {
+            let names = self.gatherers.names_at(ip, most, days, options).await;
+            (ip, names)
+        });
+        let asked = asked.buffer_unordered(AT_ONCE);
+        let in_time = asked.take_until(tokio::time::sleep_until(until));
+        known.extend(in_time.collect::<Vec<_>>().await);
+        known
+    }
+
     /// What the models say of each indicator. Those for which there is none, or for which there was no time any more, are left
     /// out.
-    pub async fn opinions(
+    pub(crate) async fn opinions(
         &self,
         models: &Models,
         indicators: Vec<Indicator>,
         options: &GatherOptions,
+        until: Instant,
     ) -> Opinions {
         let opinions = stream::iter(indicators).map(async |indicator| {
             let opinion = self.opinion(models, &indicator, options).await?;
             Some((indicator, Arc::new(opinion)))
         });
         let opinions = opinions.buffer_unordered(AT_ONCE);
-        let in_time = opinions.take_until(tokio::time::sleep(PATIENCE));
+        let in_time = opinions.take_until(tokio::time::sleep_until(until));
         in_time.filter_map(async |opinion| opinion).collect().await
     }
 
@@ -157,17 +186,8 @@ impl Opinion {
 
     /// Whether it may be another one soon although nothing is known to have changed: a source did not answer this time.
     pub(crate) fn may_pass(&self) -> bool {
-        use Missing::{Failed, NotAuthoritative, Quota, RateLimited, Resting, Timeout};
-        let passing = [
-            Timeout,
-            RateLimited,
-            Resting,
-            Quota,
-            Failed,
-            NotAuthoritative,
-        ];
         let missing = &self.score.imputed;
-        missing.iter().any(|(_, why)| passing.contains(why))
+        missing.iter().any(|(_, why)| why.may_pass())
     }
 
     /// About what it takes in memory.

@@ -16,6 +16,7 @@ use crate::evidence::Evidence;
 use crate::explanation::{CategoryScore, Explanation, summary};
 use crate::judgement::{Source, Verdict};
 use crate::options::Options;
+use crate::pivot::Pivot;
 use crate::request::ItemError;
 use crate::score_cache::Judged;
 
@@ -81,6 +82,9 @@ pub struct Meta<'a> {
     /// What a model said, if one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelOpinion<'a>>,
+    /// What the domains of the address came to, if they were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pivot: Option<PivotAnswer<'a>>,
     /// What moved the score, if asked for.
     #[schema(required)]
     pub explanation: Option<Explanation<'a>>,
@@ -136,6 +140,30 @@ pub struct ModelOpinion<'a> {
     /// The features without a value, each with the reason.
     #[schema(value_type = BTreeMap<String, String>)]
     pub missing: BTreeMap<&'a str, &'static str>,
+}
+
+/// What the domains of an address came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PivotAnswer<'a> {
+    /// `cleared` by a domain that its owner vouches for, the `lowest` score of the domains; or the address is scored by itself:
+    /// `unknown`, since nobody has an opinion of the most harmless domain, `no_domains`, or `unavailable`.
+    #[schema(value_type = String, example = "lowest")]
+    pub status: &'static str,
+    /// The domain that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub domain: Option<&'a str>,
+    /// Its score, if it is the one before the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
+    pub score: Option<f64>,
+    /// How many domains that lead to the address were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<usize>,
+    /// Why it is unavailable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "timeout")]
+    pub reason: Option<&'static str>,
 }
 
 /// Why one item failed.
@@ -275,9 +303,10 @@ impl Answers<'_> {
                 cached,
                 rules: options.use_rule.then_some(rules),
                 model: judged.opinion.as_deref().map(ModelOpinion::of),
+                pivot: judged.pivot.as_ref().map(PivotAnswer::of),
                 explanation: options
                     .explain
-                    .then(|| Explanation::of(judgement, reasons.as_ref(), options.explain_items)),
+                    .then(|| Explanation::of(judged, reasons.as_ref(), options.explain_items)),
                 summary: options
                     .summary
                     .then(|| summary(judgement, reasons.as_ref())),
@@ -302,6 +331,7 @@ impl Answers<'_> {
                 cached: false,
                 rules: None,
                 model: None,
+                pivot: None,
                 explanation: None,
                 summary: None,
                 features: None,
@@ -376,12 +406,36 @@ fn decisive(judged: &Judged) -> Option<&indicator_model::Score> {
     opinion.map(|opinion| opinion.score())
 }
 
-/// The feature that moved a model most, where the model decided.
+/// The domain that decided where the pivot did, and the feature that moved a model most where the model decided.
 fn strongest(judged: &Judged) -> Option<String> {
+    if judged.judgement.source == Source::Pivot {
+        let (domain, ..) = judged.pivot.as_ref()?.domain()?;
+        return Some(format!("pivot {domain}"));
+    }
     decisive(judged)?;
     let reasons = judged.opinion.as_ref()?.explain();
     let first = reasons.contributions.into_iter().next()?;
     Some(first.feature)
+}
+
+impl<'a> PivotAnswer<'a> {
+    fn of(pivot: &'a Pivot) -> Self {
+        let domain = pivot.domain();
+        PivotAnswer {
+            status: pivot.status(),
+            domain: domain.map(|(domain, ..)| domain),
+            score: domain.and_then(|(_, score, _)| score),
+            of: domain.map(|(.., of)| of),
+            reason: match pivot {
+                Pivot::Unavailable(why) => Some(why.name()),
+                Pivot::Off
+                | Pivot::NoDomains
+                | Pivot::Unknown { .. }
+                | Pivot::Cleared { .. }
+                | Pivot::Lowest { .. } => None,
+            },
+        }
+    }
 }
 
 impl<'a> ModelOpinion<'a> {

@@ -18,6 +18,7 @@ use macula::CacheSettings;
 use macula::analyst::Analyst;
 use macula::decay::Decay;
 use macula::judgement::Policy;
+use macula::pivot::PivotPolicy;
 use macula::scorer::Scorer;
 use threat_lists::{Library, Limits, Lists, Settings};
 
@@ -43,8 +44,9 @@ pub(crate) struct Scoring {
     /// Where the models go that were replaced, so that there is a way back.
     #[arg(long, value_name = "DIR", requires = "models")]
     model_archive: Option<PathBuf>,
-    /// The settings of those who gather what models want to know (TOML); without them, only the text of names is looked at.
-    #[arg(long, value_name = "FILE", requires = "models")]
+    /// The settings of those who gather what models and the domain pivot want to know (TOML); without them, only the text of
+    /// names is looked at.
+    #[arg(long, value_name = "FILE")]
     gatherers: Option<PathBuf>,
     /// The score, 0 to 99, of what nobody has an opinion about.
     #[arg(long, value_name = "SCORE", default_value_t = Policy::default().neutral_score, value_parser = score_value)]
@@ -52,6 +54,15 @@ pub(crate) struct Scoring {
     /// The score from which on the verdict is malicious.
     #[arg(long, value_name = "SCORE", default_value_t = Policy::default().malicious_from, value_parser = score_value)]
     malicious_from: f64,
+    /// How many days back a domain of an address was seen there for the domain pivot to look at it.
+    #[arg(long, value_name = "DAYS", default_value_t = PivotPolicy::default().recent_days)]
+    pivot_days: u16,
+    /// Any whitelisted domain clears its address, and not only one of a whitelist with `#! class: owned`.
+    #[arg(long)]
+    any_domain_clears: bool,
+    /// A feed or darklist that names an address wins over a domain that clears it.
+    #[arg(long)]
+    strict_pivot: bool,
     /// After how many days a report of a feed counts no more.
     #[arg(long, value_name = "DAYS", default_value_t = Decay::default().lifetime_days)]
     feed_lifetime: u16,
@@ -83,7 +94,7 @@ impl Scoring {
 
     /// Opens the models, if there are any, and what gathers for them.
     pub(crate) async fn analyst(&self) -> Result<Option<Arc<Analyst>>> {
-        if self.models.is_empty() {
+        if self.models.is_empty() && self.gatherers.is_none() {
             return Ok(None);
         }
         let config = match &self.gatherers {
@@ -149,6 +160,11 @@ impl Scoring {
                 lifetime_days: self.darklist_lifetime,
                 speed: self.darklist_speed,
             },
+            pivot: PivotPolicy {
+                recent_days: self.pivot_days,
+                any_entry_clears: self.any_domain_clears,
+            },
+            strict_pivot: self.strict_pivot,
             ..Policy::default()
         };
         let scorer = Scorer::new(lists, policy, cache);

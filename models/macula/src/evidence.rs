@@ -4,7 +4,7 @@
 
 use jiff::civil::Date;
 use serde::Serialize;
-use threat_lists::{Hit, ListKind, Match, Scope};
+use threat_lists::{Class, Hit, ListKind, Match, Scope};
 use utoipa::ToSchema;
 
 /// One entry that speaks of an indicator.
@@ -28,6 +28,10 @@ pub struct Evidence {
     /// Whether it speaks of the indicator itself or of its host.
     #[schema(value_type = String, example = "itself")]
     pub scope: Scope,
+    /// Whose the names of a whitelist are: `owned` by one party each, or `shared`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "owned")]
+    pub class: Option<Class>,
     /// Whether it moved the score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted: Option<bool>,
@@ -86,6 +90,7 @@ impl From<&Hit<'_>> for Evidence {
             line: hit.entry.line,
             matched: hit.matched,
             scope: hit.scope,
+            class: hit.list.class(),
             counted: None,
             weight: hit.entry.weight.or(hit.list.weight()),
             decay: None,

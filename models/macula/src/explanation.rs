@@ -6,15 +6,24 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::judgement::{Judgement, Source};
+use crate::pivot::Pivot;
+use crate::score_cache::Judged;
 
 /// The category of what lists did to the score; the others are a model's.
 const LISTS: &str = "lists";
+
+/// The category of what the domains of an address did.
+const PIVOT: &str = "pivot";
 
 /// What moved the score. `base`, all contributions and `rest` together give `score`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Explanation<'a> {
     /// The score before the rules.
     pub base: f64,
+    /// The domain whose score that is, if it is one of a domain of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pivot: Option<&'a str>,
     /// What was added.
     pub items: Vec<Contribution<'a>>,
     /// What those not listed added, if some are not.
@@ -109,10 +118,12 @@ pub struct CategoryScore {
 impl<'a> Explanation<'a> {
     /// Explains a judgement, and what a model said before it, by their strongest `items`; ties go by name.
     pub fn of(
-        judgement: &'a Judgement,
+        judged: &'a Judged,
         model: Option<&indicator_model::Explanation>,
         items: usize,
     ) -> Explanation<'a> {
+        let judgement = &judged.judgement;
+        let domain = judged.pivot.as_ref().and_then(Pivot::domain);
         let moved = judgement
             .evidence
             .iter()
@@ -147,6 +158,7 @@ impl<'a> Explanation<'a> {
         };
         Explanation {
             base: judgement.base,
+            pivot: domain.and_then(|(domain, score, _)| score.map(|_| domain)),
             items: all,
             rest: (rest.count > 0).then_some(rest),
             score: judgement.score,
@@ -211,5 +223,11 @@ pub(crate) fn summary(
         };
         (category.category.name(), score)
     });
-    categories.chain([(LISTS, lists)]).collect()
+    let pivot = (judgement.source == Source::Pivot).then_some(CategoryScore {
+        score: judgement.score,
+        share: 100.0,
+        missing: false,
+    });
+    let pivot = pivot.map(|pivot| (PIVOT, pivot));
+    categories.chain(pivot).chain([(LISTS, lists)]).collect()
 }

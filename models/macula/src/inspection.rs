@@ -6,7 +6,7 @@ use gatherers::{DriftAlert, GathererCounts};
 use indicators::Indicator;
 use jiff::Timestamp;
 use serde::Serialize;
-use threat_lists::{List, ListKind};
+use threat_lists::{Class, List, ListKind};
 use utoipa::ToSchema;
 
 use crate::analyst::Analyst;
@@ -57,6 +57,10 @@ pub struct ListAnswer {
     /// The weight it gives itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// Whose the names of a whitelist are: `owned` by one party each, or `shared`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "owned")]
+    pub class: Option<Class>,
     /// How many lines could not be used.
     pub set_aside: usize,
     /// The first of them.
@@ -202,6 +206,7 @@ impl From<&List> for ListAnswer {
             version: list.version().to_owned(),
             entries: list.len(),
             weight: list.weight(),
+            class: list.class(),
             set_aside: list.set_aside_count(),
             problems: set_aside.iter().take(PROBLEMS).map(problem).collect(),
         }

@@ -4,7 +4,8 @@
 //! 2. Else, if the whitelist names the host a URL or mail address lives on: 0, unless a feed or darklist names the indicator
 //!    itself; then only those entries count, for one bad page on a good host is not harmless. Else, if the blacklist names the
 //!    host: 100.
-//! 3. Else, if the domain pivot cleared an address: 0; in strict mode a feed or darklist that still counts wins over that.
+//! 3. Else, if the domain pivot cleared an address: 0, and so a URL that lives there, unless a feed or darklist names the URL
+//!    itself. In strict mode any feed or darklist that still counts wins over that.
 //! 4. Else feeds and darklists raise the base score: each takes away its weight's share of what is missing to 99,
 //!    `s + max(0, 99 - s) * (1 - prod(1 - w_i * d_i))`, where `d` is what its age has left of a report. That never lowers a
 //!    score, does not depend on the order of the lists, and leaves 100 to the blacklist.
@@ -20,6 +21,7 @@ use utoipa::ToSchema;
 
 use crate::decay::Decay;
 use crate::evidence::Evidence;
+use crate::pivot::PivotPolicy;
 
 /// The highest score that rules and models reach; what is above belongs to the blacklist.
 pub const CEILING: f64 = 99.0;
@@ -39,6 +41,8 @@ pub struct Policy {
     pub feed_decay: Decay,
     /// How a darklist's reports age.
     pub darklist_decay: Decay,
+    /// How the domain pivot chooses.
+    pub pivot: PivotPolicy,
     /// Whether a feed or darklist wins over a domain pivot that cleared an address.
     pub strict_pivot: bool,
 }
@@ -52,6 +56,7 @@ impl Default for Policy {
             darklist_weight: 0.3,
             feed_decay: Decay::default(),
             darklist_decay: Decay::default(),
+            pivot: PivotPolicy::default(),
             strict_pivot: false,
         }
     }
@@ -66,8 +71,10 @@ pub enum Base {
     Model(f64),
     /// The lowest score among the domains of an address.
     Pivot(f64),
-    /// A domain of ours lives at the address.
+    /// A domain that somebody vouches for lives at the address.
     Cleared,
+    /// A domain that somebody vouches for lives at the address on which a URL lives.
+    HostCleared,
 }
 
 /// In one word.
@@ -103,6 +110,12 @@ pub enum Source {
     Model,
     /// Nobody: the neutral score.
     None,
+}
+
+impl Base {
+    fn is_cleared(self) -> bool {
+        matches!(self, Base::Cleared | Base::HostCleared)
+    }
 }
 
 impl Verdict {
@@ -155,11 +168,19 @@ pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Da
         age(item, policy, today);
     }
     let base_score = hundredths(base_score(base, policy).clamp(0.0, CEILING));
-    let host_cleared = position(&evidence, ListKind::Whitelist, Scope::Host).is_some();
-    let raised = evidence.iter().any(|item| effect(item) > 0.0);
-    let cleared = base == Base::Cleared && !(policy.strict_pivot && raised);
+    let raised = |item: &Evidence| effect(item) > 0.0;
+    let overruled = match base {
+        Base::HostCleared => evidence
+            .iter()
+            .any(|item| raised(item) && (policy.strict_pivot || item.scope == Scope::Itself)),
+        Base::Cleared => policy.strict_pivot && evidence.iter().any(raised),
+        Base::Neutral | Base::Model(_) | Base::Pivot(_) => false,
+    };
+    let cleared = base.is_cleared() && !overruled;
+    let host_cleared = position(&evidence, ListKind::Whitelist, Scope::Host).is_some()
+        || base == Base::HostCleared && !policy.strict_pivot;
     let cleared_by_list = evidence.iter().any(|item| item.kind == ListKind::Whitelist);
-    let good = cleared_by_list || base == Base::Cleared;
+    let good = cleared_by_list || base.is_cleared();
     let conflict = good && evidence.iter().any(|item| item.kind != ListKind::Whitelist);
     let score = match absolute(&evidence) {
         Some((at, score)) => {
@@ -190,7 +211,7 @@ fn base_score(base: Base, policy: &Policy) -> f64 {
     match base {
         Base::Neutral => policy.neutral_score,
         Base::Model(score) | Base::Pivot(score) => score,
-        Base::Cleared => 0.0,
+        Base::Cleared | Base::HostCleared => 0.0,
     }
 }
 
@@ -284,7 +305,7 @@ fn source(base: Base, evidence: &[Evidence]) -> Source {
         None => match base {
             Base::Neutral => Source::None,
             Base::Model(_) => Source::Model,
-            Base::Pivot(_) | Base::Cleared => Source::Pivot,
+            Base::Pivot(_) | Base::Cleared | Base::HostCleared => Source::Pivot,
         },
     }
 }
@@ -294,7 +315,7 @@ fn verdict(score: f64, source: Source, base: Base, policy: &Policy) -> Verdict {
         Source::None => Verdict::Unknown,
         Source::Whitelist => Verdict::Benign,
         Source::Blacklist => Verdict::Malicious,
-        Source::Pivot if base == Base::Cleared => Verdict::Benign,
+        Source::Pivot if base.is_cleared() => Verdict::Benign,
         Source::Feed | Source::Darklist | Source::Model | Source::Pivot
             if score >= policy.malicious_from =>
         {
@@ -535,6 +556,20 @@ mod tests {
             ),
         ] {
             let found = judged(Base::Cleared, lists, address, policy);
+            let seen = (found.score, found.verdict, found.source, found.conflict);
+            assert_eq!(seen, expected, "{lists:?}");
+        }
+        // One bad page on a good address is not harmless either.
+        let page = "http://192.0.2.1/bad";
+        for (lists, expected) in [
+            (&[][..], (0.0, Benign, Source::Pivot, false)),
+            (
+                &[(Feed, "192.0.2.1"), (Feed, page)],
+                (49.5, Suspicious, Source::Feed, true),
+            ),
+            (&[(Feed, "192.0.2.1")], (0.0, Benign, Source::Pivot, true)),
+        ] {
+            let found = judged(Base::HostCleared, lists, page, &Policy::default());
             let seen = (found.score, found.verdict, found.source, found.conflict);
             assert_eq!(seen, expected, "{lists:?}");
         }

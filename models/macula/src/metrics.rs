@@ -15,6 +15,7 @@ use crate::scorer::Scorer;
 pub struct ScoreMetrics {
     scores: Family<Outcome, Counter>,
     conflicts: Counter,
+    pivots: Family<PivotLabel, Counter>,
     cache: Family<CacheLabel, Counter>,
     cache_entries: Gauge,
     cache_bytes: Gauge,
@@ -40,6 +41,11 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PivotLabel {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CacheLabel {
     result: &'static str,
 }
@@ -57,6 +63,8 @@ impl ScoreMetrics {
         registry.register("scores", help, self.scores.clone());
         let help = "Scores for which a whitelist and another list disagreed";
         registry.register("conflicts", help, self.conflicts.clone());
+        let help = "Addresses whose domains were looked at, by what that came to";
+        registry.register("pivots", help, self.pivots.clone());
         let help = "How scores used the cache";
         registry.register("score_cache", help, self.cache.clone());
         let help = "Scores kept in the cache";
@@ -84,6 +92,10 @@ impl ScoreMetrics {
         if judgement.conflict {
             self.conflicts.inc();
         }
+    }
+
+    pub(crate) fn pivoted(&self, status: &'static str) {
+        self.pivots.get_or_create(&PivotLabel { status }).inc();
     }
 
     pub(crate) fn failed(&self) {

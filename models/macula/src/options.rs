@@ -13,7 +13,7 @@ use gatherers::{GatherOptions, Handling, Pap, Selection, Tlp};
 
 use crate::feature_set::FeatureSet;
 
-/// What a caller may choose. `domain_pivot` is understood and checked, and has no effect yet.
+/// What a caller may choose.
 #[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Options {
@@ -29,7 +29,7 @@ pub struct Options {
     /// Any rule is on.
     #[param(rename = "useRule", required = false, default = true)]
     pub use_rule: bool,
-    /// How many recent domains of an address to look at; 0 for none. Without effect yet.
+    /// How many recent domains of an address to look at; 0 for none.
     #[param(required = false, default = 5, maximum = 1000)]
     pub domain_pivot: usize,
     /// A sub-score for every category.
@@ -124,6 +124,8 @@ pub struct ScoreOptions {
     offline: bool,
     tlp: Tlp,
     pap: Pap,
+    /// How many domains of an address are looked at; of no indicator that has none.
+    pub(crate) pivot: usize,
 }
 
 impl Options {
@@ -214,7 +216,13 @@ impl Options {
             offline: self.offline,
             tlp: self.tlp,
             pap: self.pap,
+            pivot: self.pivot(),
         }
+    }
+
+    /// How many domains of an address are looked at. The pivot is one of the rules.
+    pub fn pivot(&self) -> usize {
+        if self.use_rule { self.domain_pivot } else { 0 }
     }
 
     /// How features are to be gathered.
@@ -404,6 +412,7 @@ mod tests {
             ("useRule", "0"),
             ("features", "geo"),
             ("exclude", "geo"),
+            ("domain_pivot", "3"),
         ] {
             assert!(changes(name, value), "{name}");
         }

@@ -3,12 +3,16 @@
 //! The lowest score counts, for many neighbours share an address and the most harmless of them is who suffers from a false
 //! alarm. That makes names an attacker can point anywhere a way to look harmless, so only domains that resolve to the address now
 //! are looked at, and only those on the whitelist as *owned* clear it: hosting platforms, dynamic DNS and CDNs on the whitelist
-//! would otherwise whitewash everything that lives on them.
+//! would otherwise whitewash everything that lives on them. And where nobody knows anything about the most harmless of them,
+//! nobody knows anything about the address.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
 
-use crate::judgement::Base;
+use gatherers::Missing;
+use threat_lists::{Class, Scope};
+
+use crate::judgement::{Base, Verdict};
 
 /// How the pivot chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +32,6 @@ impl Default for PivotPolicy {
     }
 }
 
-/// What a whitelist entry says about who is behind a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhitelistClass {
-    /// One party owns the name and all that lives on it.
-    Owned,
-    /// A platform on which others publish: hosting, dynamic DNS, CDN, free mail.
-    Shared,
-}
-
 /// A domain that was seen at an address, with its score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeenDomain {
@@ -44,8 +39,10 @@ pub struct SeenDomain {
     pub name: String,
     /// Its own score, 0 to 100.
     pub score: f64,
-    /// The class of the whitelist entry that names it, if one does.
-    pub whitelisted: Option<WhitelistClass>,
+    /// In one word.
+    pub verdict: Verdict,
+    /// The class of the whitelist that names it, if one does.
+    pub whitelisted: Option<Class>,
     /// When it was last seen at the address.
     pub last_seen: Date,
     /// How often.
@@ -59,8 +56,8 @@ pub struct SeenDomain {
 pub enum SeenDomains {
     /// These, and there may be none.
     Known(Vec<SeenDomain>),
-    /// Passive DNS does not answer.
-    Unavailable,
+    /// Nobody says, for this reason.
+    Unavailable(Missing),
 }
 
 /// What the pivot came to.
@@ -68,10 +65,17 @@ pub enum SeenDomains {
 pub enum Pivot {
     /// It was not asked for.
     Off,
-    /// Passive DNS does not answer, so the address is scored by itself.
-    Unavailable,
+    /// Nobody says which domains there are, for this reason, so the address is scored by itself.
+    Unavailable(Missing),
     /// No domain was seen lately that still lives there, so the address is scored by itself.
     NoDomains,
+    /// Nobody has an opinion about the most harmless of the domains, so the address is scored by itself.
+    Unknown {
+        /// Which that is.
+        domain: String,
+        /// How many domains were looked at.
+        of: usize,
+    },
     /// A domain that clears the address.
     Cleared {
         /// Which.
@@ -95,19 +99,34 @@ impl Pivot {
     pub fn status(&self) -> &'static str {
         match self {
             Pivot::Off => "off",
-            Pivot::Unavailable => "unavailable",
+            Pivot::Unavailable(_) => "unavailable",
             Pivot::NoDomains => "no_domains",
+            Pivot::Unknown { .. } => "unknown",
             Pivot::Cleared { .. } => "cleared",
             Pivot::Lowest { .. } => "lowest",
         }
     }
 
     /// The score before the rules: the pivot's if it has one, else the address's own. The minimum of nothing is no score.
-    pub fn base(&self, of_the_address: Base) -> Base {
+    /// The indicator is the address, or lives there.
+    pub fn base(&self, of_the_address: Base, scope: Scope) -> Base {
+        match (self, scope) {
+            (Pivot::Off | Pivot::Unavailable(_) | Pivot::NoDomains | Pivot::Unknown { .. }, _) => {
+                of_the_address
+            }
+            (Pivot::Cleared { .. }, Scope::Itself) => Base::Cleared,
+            (Pivot::Cleared { .. }, Scope::Host) => Base::HostCleared,
+            (Pivot::Lowest { score, .. }, _) => Base::Pivot(*score),
+        }
+    }
+
+    /// The domain that it came to, with its score and how many were looked at.
+    pub fn domain(&self) -> Option<(&str, Option<f64>, usize)> {
         match self {
-            Pivot::Off | Pivot::Unavailable | Pivot::NoDomains => of_the_address,
-            Pivot::Cleared { .. } => Base::Cleared,
-            Pivot::Lowest { score, .. } => Base::Pivot(*score),
+            Pivot::Off | Pivot::Unavailable(_) | Pivot::NoDomains => None,
+            Pivot::Unknown { domain, of } => Some((domain, None, *of)),
+            Pivot::Cleared { domain, of } => Some((domain, Some(0.0), *of)),
+            Pivot::Lowest { domain, score, of } => Some((domain, Some(*score), *of)),
         }
     }
 }
@@ -117,8 +136,9 @@ pub fn pivot(domains: SeenDomains, most: usize, policy: &PivotPolicy, today: Dat
     if most == 0 {
         return Pivot::Off;
     }
-    let SeenDomains::Known(mut domains) = domains else {
-        return Pivot::Unavailable;
+    let mut domains = match domains {
+        SeenDomains::Known(domains) => domains,
+        SeenDomains::Unavailable(why) => return Pivot::Unavailable(why),
     };
     let since = today.saturating_sub(i32::from(policy.recent_days).days());
     domains.retain(|domain| domain.resolves && domain.last_seen >= since);
@@ -128,8 +148,8 @@ pub fn pivot(domains: SeenDomains, most: usize, policy: &PivotPolicy, today: Dat
     domains.truncate(most);
     let of = domains.len();
     let clears = |domain: &&SeenDomain| match domain.whitelisted {
-        Some(WhitelistClass::Owned) => true,
-        Some(WhitelistClass::Shared) => policy.any_entry_clears,
+        Some(Class::Owned) => true,
+        Some(Class::Shared) => policy.any_entry_clears,
         None => false,
     };
     if let Some(owned) = domains.iter().find(clears) {
@@ -141,6 +161,10 @@ pub fn pivot(domains: SeenDomains, most: usize, policy: &PivotPolicy, today: Dat
         .into_iter()
         .filter(|domain| domain.whitelisted.is_none());
     match own.min_by(|a, b| a.score.total_cmp(&b.score)) {
+        Some(lowest) if lowest.verdict == Verdict::Unknown => Pivot::Unknown {
+            domain: lowest.name,
+            of,
+        },
         Some(lowest) => Pivot::Lowest {
             domain: lowest.name,
             score: lowest.score,
@@ -163,6 +187,7 @@ mod tests {
         SeenDomain {
             name: name.to_owned(),
             score,
+            verdict: Verdict::Suspicious,
             whitelisted: None,
             last_seen: date(2026, 11, 20),
             count: 1,
@@ -170,7 +195,7 @@ mod tests {
         }
     }
 
-    fn listed(name: &str, class: WhitelistClass) -> SeenDomain {
+    fn listed(name: &str, class: Class) -> SeenDomain {
         SeenDomain {
             whitelisted: Some(class),
             ..seen(name, 0.0)
@@ -182,7 +207,7 @@ mod tests {
         let found = pivot(SeenDomains::Known(domains), most, &policy, TODAY);
         let own = Base::Model(77.0);
         assert_eq!(
-            (found.status(), found.base(own)),
+            (found.status(), found.base(own, Scope::Itself)),
             (expected, base),
             "{found:?}"
         );
@@ -218,14 +243,31 @@ mod tests {
             ..seen("b.test", 0.0)
         };
         check(vec![old, gone], 5, "no_domains", own);
-        let down = pivot(SeenDomains::Unavailable, 5, &PivotPolicy::default(), TODAY);
-        assert_eq!((down.status(), down.base(own)), ("unavailable", own));
+        let down = SeenDomains::Unavailable(Missing::Timeout);
+        let down = pivot(down, 5, &PivotPolicy::default(), TODAY);
+        assert_eq!(
+            (down.status(), down.base(own, Scope::Host)),
+            ("unavailable", own)
+        );
+    }
+
+    #[test]
+    fn a_domain_nobody_knows_speaks_neither_for_nor_against_its_address() {
+        let unknown = SeenDomain {
+            verdict: Verdict::Unknown,
+            ..seen("new.test", 50.0)
+        };
+        let own = Base::Model(77.0);
+        let evil = seen("evil.test", 95.0);
+        let good = seen("good.test", 10.0);
+        check(vec![unknown.clone(), evil], 5, "unknown", own);
+        check(vec![unknown, good], 5, "lowest", Base::Pivot(10.0));
     }
 
     #[test]
     fn only_a_domain_with_an_owner_clears_an_address() {
-        let owned = listed("ours.test", WhitelistClass::Owned);
-        let platform = listed("pages.test", WhitelistClass::Shared);
+        let owned = listed("ours.test", Class::Owned);
+        let platform = listed("pages.test", Class::Shared);
         let evil = seen("evil.test", 95.0);
         check(vec![evil.clone(), owned], 5, "cleared", Base::Cleared);
         check(vec![evil, platform.clone()], 5, "lowest", Base::Pivot(95.0));

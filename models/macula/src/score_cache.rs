@@ -14,6 +14,7 @@ use moka::sync::Cache;
 use crate::analyst::Opinion;
 use crate::judgement::Judgement;
 use crate::options::ScoreOptions;
+use crate::pivot::Pivot;
 
 /// How large the cache may grow, and how old an entry.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,15 @@ impl Default for CacheSettings {
     }
 }
 
-/// A judgement, and the opinion it began with.
+/// A judgement, and what it began with.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// What the rules made of it.
     pub judgement: Judgement,
     /// What a model said, if one was asked.
     pub opinion: Option<Arc<Opinion>>,
+    /// What the domains of its address came to, if they were looked at.
+    pub pivot: Option<Pivot>,
 }
 
 /// Under what a judgement is kept.
@@ -101,7 +104,9 @@ fn weight(key: &ScoreKey, judged: &Judged) -> u32 {
     let evidence = judged.judgement.evidence.iter();
     let evidence: usize = evidence.map(|item| item.size()).sum();
     let opinion = judged.opinion.as_ref().map_or(0, |opinion| opinion.size());
-    let bytes =
-        BOOKKEEPING + size_of::<ScoreKey>() + size_of::<Judged>() + text + evidence + opinion;
+    let pivot = judged.pivot.as_ref().and_then(Pivot::domain);
+    let pivot = pivot.map_or(0, |(domain, ..)| domain.len());
+    let held = text + evidence + opinion + pivot;
+    let bytes = BOOKKEEPING + size_of::<ScoreKey>() + size_of::<Judged>() + held;
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

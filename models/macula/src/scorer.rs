@@ -4,14 +4,18 @@
 //! often the lists are changed meanwhile.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use indicators::Indicator;
+use gatherers::{Missing, NamesAt};
+use indicators::{Host, Indicator};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use threat_lists::Lists;
+use threat_lists::{Class, Lists, Match, Scope};
+use tokio::time::Instant;
 
 use crate::analyst::{Analyst, Models, Opinions};
 use crate::answer::{Answers, Flat, Scored};
@@ -19,8 +23,12 @@ use crate::evidence::Evidence;
 use crate::judgement::{Base, Policy, Source, judge};
 use crate::metrics::{CacheUse, ScoreMetrics};
 use crate::options::Options;
+use crate::pivot::{Pivot, SeenDomain, SeenDomains, pivot};
 use crate::request::{ApplyRequest, Item, ScoreRequest};
 use crate::score_cache::{CacheSettings, Judged, ScoreCache, ScoreKey};
+
+/// How long a request may wait for all that it asks others.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Scores indicators.
 #[derive(Debug)]
@@ -102,20 +110,51 @@ impl Scorer {
         &self.metrics
     }
 
-    /// Everything by which a request is answered: the lists, models and remembered scores of this moment, and what the models say
-    /// of the items for which it matters. They are not asked about those scored lately, nor about those that a whitelist or a
-    /// blacklist decides: asking costs money, and tells others what is looked at.
+    /// Everything by which a request is answered: the lists, models and remembered scores of this moment, and what the models and
+    /// the domains of addresses say of the items for which it matters. Nobody is asked about those scored lately, nor about those
+    /// that a whitelist or a blacklist decides: asking costs money, and tells others what is looked at.
     pub async fn prepare<'i>(
         &self,
         items: impl IntoIterator<Item = &'i Item>,
         options: &Options,
     ) -> Prepared {
         let mut prepared = self.prepared();
-        if let Some(analyst) = &self.analyst {
-            let open = self.open(&mut prepared, items, options);
-            let gathering = options.gather_options();
-            let opinions = analyst.opinions(&prepared.models, open, &gathering);
-            prepared.opinions = opinions.await;
+        let Some(analyst) = &self.analyst else {
+            return prepared;
+        };
+        let until = Instant::now() + PATIENCE;
+        let gathering = options.gather_options();
+        let indicators = items
+            .into_iter()
+            .filter_map(|item| item.indicator.as_ref().ok());
+        let mut open = self.open(&mut prepared, indicators, options);
+        let wanted = (options.pivot(), self.policy.pivot.recent_days);
+        let pivoted = open
+            .iter()
+            .filter(|indicator| prepared.pivots_on(indicator, options));
+        let addresses = pivoted.filter_map(|indicator| Some(address(indicator)?.0));
+        let addresses = addresses.collect();
+        open.retain(|indicator| prepared.models.know(indicator));
+        let (opinions, names) = tokio::join!(
+            analyst.opinions(&prepared.models, open, &gathering, until),
+            analyst.names_at(addresses, wanted, &gathering, until),
+        );
+        prepared.opinions = opinions;
+        let domains: Vec<_> = names
+            .values()
+            .flatten()
+            .flat_map(|names| &names.names)
+            .filter(|name| name.leads_here == Ok(true))
+            .map(|name| Indicator::Domain(name.name.clone()))
+            .collect();
+        let mut open = self.open(&mut prepared, &domains, options);
+        open.retain(|domain| !prepared.opinions.contains_key(domain));
+        let opinions = analyst.opinions(&prepared.models, open, &gathering, until);
+        prepared.opinions.extend(opinions.await);
+        for (ip, names) in names {
+            let pivoted = self.pivot(&prepared, names, options);
+            self.metrics.pivoted(pivoted.pivot.status());
+            prepared.pivots.insert(ip, pivoted);
         }
         prepared
     }
@@ -126,25 +165,30 @@ impl Scorer {
         Prepared {
             snapshot: self.snapshot(),
             models: analyst.map(|analyst| analyst.current()).unwrap_or_default(),
+            tells_names: analyst.is_some_and(|analyst| analyst.tells_names()),
             day: today(),
             scored: HashMap::new(),
             opinions: Opinions::new(),
+            pivots: HashMap::new(),
         }
     }
 
-    /// The indicators whose score depends on a model's opinion that is not there yet. Scores that are remembered are taken note
-    /// of: they may be forgotten until the others are there.
+    /// The indicators whose score depends on something that has to be asked for. Scores that are remembered are taken note of:
+    /// they may be forgotten until the others are there.
     fn open<'i>(
         &self,
         prepared: &mut Prepared,
-        items: impl IntoIterator<Item = &'i Item>,
+        indicators: impl IntoIterator<Item = &'i Indicator>,
         options: &Options,
     ) -> Vec<Indicator> {
         let mut open = HashSet::new();
-        let known = items
-            .into_iter()
-            .filter_map(|item| item.indicator.as_ref().ok());
-        for indicator in known.filter(|indicator| prepared.models.know(indicator)) {
+        let matters = |prepared: &Prepared, indicator: &Indicator| {
+            prepared.models.know(indicator) || prepared.pivots_on(indicator, options)
+        };
+        for indicator in indicators {
+            if !matters(prepared, indicator) {
+                continue;
+            }
             if options.reads_cache()
                 && let Some(judged) = self.cache.get(&prepared.key(indicator, options))
             {
@@ -160,6 +204,45 @@ impl Scorer {
             }
         }
         open.into_iter().collect()
+    }
+
+    /// What the names that lead to an address come to, each scored by itself.
+    fn pivot(
+        &self,
+        prepared: &Prepared,
+        names: Result<NamesAt, Missing>,
+        options: &Options,
+    ) -> Pivoted {
+        let mut may_pass = match &names {
+            Ok(names) => names.may_pass,
+            Err(why) => why.may_pass(),
+        };
+        let seen = names.map(|names| {
+            let seen = names.names.into_iter().map(|name| {
+                let resolves = name.leads_here == Ok(true);
+                let text = name.name.to_string();
+                let domain = Indicator::Domain(name.name);
+                let made = self.judged(prepared, &domain, options);
+                may_pass |= resolves && !made.is_final;
+                let judgement = &made.judged.judgement;
+                SeenDomain {
+                    name: text,
+                    score: judgement.score,
+                    verdict: judgement.verdict,
+                    whitelisted: judgement.evidence.iter().filter_map(vouched).min(),
+                    last_seen: name.last_seen.to_zoned(TimeZone::UTC).date(),
+                    count: name.count,
+                    resolves,
+                }
+            });
+            seen.collect()
+        });
+        let seen = seen.map_or_else(SeenDomains::Unavailable, SeenDomains::Known);
+        let policy = &self.policy.pivot;
+        Pivoted {
+            pivot: pivot(seen, options.pivot(), policy, prepared.day),
+            may_pass,
+        }
     }
 
     /// Answers a batch. Each item gets its answer, whatever the others are.
@@ -203,16 +286,27 @@ impl Scorer {
         indicator: &Indicator,
         options: &Options,
     ) -> (Arc<Judged>, bool) {
+        let made = self.judged(prepared, indicator, options);
+        self.metrics
+            .cache(match (made.from_cache, options.reads_cache()) {
+                (true, _) => CacheUse::Hit,
+                (false, true) => CacheUse::Miss,
+                (false, false) => CacheUse::Skipped,
+            });
+        (made.judged, made.from_cache)
+    }
+
+    fn judged(&self, prepared: &Prepared, indicator: &Indicator, options: &Options) -> Made {
         let key = prepared.key(indicator, options);
         if options.reads_cache() {
             let noted = prepared.scored.get(indicator).cloned();
             if let Some(judged) = noted.or_else(|| self.cache.get(&key)) {
-                self.metrics.cache(CacheUse::Hit);
-                return (judged, true);
+                return Made {
+                    judged,
+                    from_cache: true,
+                    is_final: true,
+                };
             }
-            self.metrics.cache(CacheUse::Miss);
-        } else {
-            self.metrics.cache(CacheUse::Skipped);
         }
         let lists = &prepared.snapshot.lists;
         let hits = lists.find(indicator, |kind| options.allows(kind));
@@ -221,14 +315,32 @@ impl Scorer {
         // A model that knows next to nothing about an indicator has no opinion.
         let score = opinion.as_ref().map(|opinion| opinion.score());
         let score = score.filter(|score| score.covered);
-        let base = score.map_or(Base::Neutral, |score| Base::Model(score.rescaled));
-        let judgement = judge(base, evidence, &self.policy, prepared.day);
-        let judged = Arc::new(Judged { judgement, opinion });
-        if prepared.is_final(indicator, &judged) {
+        let own = score.map_or(Base::Neutral, |score| Base::Model(score.rescaled));
+        let pivoted = prepared.pivoted(indicator, options);
+        let base = pivoted.map_or(own, |(pivoted, scope)| pivoted.pivot.base(own, scope));
+        let judged = Arc::new(Judged {
+            judgement: judge(base, evidence, &self.policy, prepared.day),
+            opinion,
+            pivot: pivoted.map(|(pivoted, _)| pivoted.pivot.clone()),
+        });
+        let is_final = prepared.is_final(indicator, options, &judged);
+        if is_final {
             self.cache.insert(key, Arc::clone(&judged));
         }
-        (judged, false)
+        Made {
+            judged,
+            from_cache: false,
+            is_final,
+        }
     }
+}
+
+/// A score, and where it comes from.
+struct Made {
+    judged: Arc<Judged>,
+    from_cache: bool,
+    /// Whether it may be given again.
+    is_final: bool,
 }
 
 /// Everything by which a request is answered, however long that takes and whatever changes meanwhile.
@@ -240,32 +352,85 @@ pub struct Prepared {
     models: Models,
     /// Of reports' ages.
     pub day: Date,
+    /// Whether somebody can be asked which names lead to an address.
+    tells_names: bool,
     /// What was remembered of the items.
     scored: HashMap<Indicator, Arc<Judged>>,
     opinions: Opinions,
+    /// What the domains of the items' addresses came to.
+    pivots: HashMap<IpAddr, Pivoted>,
+}
+
+/// What the domains of an address came to.
+#[derive(Debug)]
+struct Pivoted {
+    pivot: Pivot,
+    /// Whether it may soon be something else although nothing is known to have changed.
+    may_pass: bool,
 }
 
 impl Prepared {
-    /// Whether a score may be given again: not if a model would have had a part in it and was not asked or not answered in time,
-    /// nor if a source did not answer this time.
-    fn is_final(&self, indicator: &Indicator, judged: &Judged) -> bool {
-        match &judged.opinion {
+    /// Whether a score may be given again: not if a model or the domains of an address would have had a part in it and were not
+    /// asked or not answered in time, nor if a source did not answer this time.
+    fn is_final(&self, indicator: &Indicator, options: &Options, judged: &Judged) -> bool {
+        let decided = [Source::Whitelist, Source::Blacklist].contains(&judged.judgement.source);
+        let of_model = match &judged.opinion {
             Some(opinion) => !opinion.may_pass(),
-            None => {
-                let decided = [Source::Whitelist, Source::Blacklist];
-                decided.contains(&judged.judgement.source) || !self.models.know(indicator)
-            }
+            None => decided || !self.models.know(indicator),
+        };
+        let of_pivot = match self.pivoted(indicator, options) {
+            Some((pivoted, _)) => !pivoted.may_pass,
+            None => decided || !self.pivots_on(indicator, options),
+        };
+        of_model && of_pivot
+    }
+
+    /// Whether the domains of its address have a part in the score of such an indicator.
+    fn pivots_on(&self, indicator: &Indicator, options: &Options) -> bool {
+        self.tells_names && options.pivot() > 0 && address(indicator).is_some()
+    }
+
+    fn pivoted(&self, indicator: &Indicator, options: &Options) -> Option<(&Pivoted, Scope)> {
+        if !self.pivots_on(indicator, options) {
+            return None;
         }
+        let (ip, scope) = address(indicator)?;
+        Some((self.pivots.get(&ip)?, scope))
     }
 
     fn key(&self, indicator: &Indicator, options: &Options) -> ScoreKey {
+        let pivots = self.pivots_on(indicator, options);
+        let mut options = options.score_options();
+        options.pivot = if pivots { options.pivot } else { 0 };
         ScoreKey {
             indicator: indicator.clone(),
             lists: self.snapshot.epoch,
             models: self.models.version(),
             day: self.day,
-            options: options.score_options(),
+            options,
         }
+    }
+}
+
+/// The address an indicator is, or lives at.
+fn address(indicator: &Indicator) -> Option<(IpAddr, Scope)> {
+    match indicator {
+        Indicator::Ip(ip) => Some((*ip, Scope::Itself)),
+        Indicator::Url(url) => match url.host() {
+            Host::Ip(ip) => Some((*ip, Scope::Host)),
+            Host::Name(_) => None,
+        },
+        Indicator::Range(_) | Indicator::Domain(_) | Indicator::Email(_) | Indicator::Hash(_) => {
+            None
+        }
+    }
+}
+
+/// What a whitelist's entry makes of a domain at an address. An expression is found in names that somebody chose for that.
+fn vouched(entry: &Evidence) -> Option<Class> {
+    match entry.matched {
+        Match::Exact | Match::Range | Match::Subdomain => entry.class,
+        Match::Pattern => entry.class.map(|_| Class::Shared),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::analyst::Opinion;
 use crate::answer::{Answers, Scored};
 use crate::evidence::Evidence;
+use crate::pivot::Pivot;
 
 /// A line for each item: score, verdict, type, the indicator, and why.
 pub fn render(answers: &Answers<'_>) -> String {
@@ -39,7 +40,9 @@ fn row(scored: &Scored<'_>) -> [String; 5] {
         Ok((indicator, judged, _)) => {
             let judgement = &judged.judgement;
             let model = judged.opinion.as_ref().map(|opinion| opinion_of(opinion));
-            let why: Vec<_> = judgement.evidence.iter().map(reason).chain(model).collect();
+            let pivot = judged.pivot.as_ref().map(pivoted);
+            let reasons = judgement.evidence.iter().map(reason);
+            let why: Vec<_> = reasons.chain(pivot).chain(model).collect();
             let why = if why.is_empty() {
                 "on no list".to_owned()
             } else {
@@ -75,6 +78,15 @@ fn opinion_of(opinion: &Opinion) -> String {
         score.rescaled,
         strongest.join(", ")
     )
+}
+
+/// What the domains of an address came to.
+fn pivoted(pivot: &Pivot) -> String {
+    match pivot.domain() {
+        Some((domain, Some(score), of)) => format!("pivot {domain} {score:.0}, of {of}"),
+        Some((domain, None, of)) => format!("pivot {domain}, of which nobody knows, of {of}"),
+        None => format!("pivot {}", pivot.status()),
+    }
 }
 
 fn reason(item: &Evidence) -> String {

@@ -41,7 +41,7 @@ fn a_batch_is_answered_under_the_callers_own_spelling_and_order() {
     let hit = &answer["192.0.2.7"]["meta"]["rules"]["hits"][0];
     let expected = json!({
         "kind": "whitelist", "list": "white", "version": "w1", "entry": "192.0.2.0/24", "line": 3,
-        "match": "range", "scope": "itself", "counted": true,
+        "match": "range", "scope": "itself", "class": "shared", "counted": true,
     });
     assert_eq!(hit, &expected);
 

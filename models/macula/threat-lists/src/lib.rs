@@ -35,7 +35,7 @@ mod source;
 
 pub use library::{Library, Limits, ListStatus, Outcome, Reload, Selection, Settings};
 pub use line::{BadLine, Entry};
-pub use list::{Hit, List, ListKind, Match, Scope};
+pub use list::{Class, Hit, List, ListKind, Match, Scope};
 pub use lists::Lists;
 pub use schedule::{Group, Schedule, ScheduleError};
 pub use source::ListsError;

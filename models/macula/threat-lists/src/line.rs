@@ -1,7 +1,7 @@
 //! One line of a list file.
 //!
 //! ```text
-//! #! version: 2026-11-20            settings of the list, before its entries: version, weight
+//! #! version: 2026-11-20            settings of the list, before its entries: version, weight, class
 //! # a remark
 //! evil.test                         an entry
 //! 198.51.100.0/24   # a remark      a remark after an entry needs a space before it, for URLs may contain a #
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::ListKind;
+use super::{Class, ListKind};
 use indicators::{DomainName, Indicator};
 
 /// The longest line looked at. An entry has at most 2048 bytes; anything far longer is not a list of ours.
@@ -63,6 +63,7 @@ pub(super) enum Line {
     Nothing,
     Version(String),
     Weight(f64),
+    Class(Class),
     Entry(Pattern, Entry),
 }
 
@@ -92,7 +93,7 @@ pub(super) fn parse(kind: ListKind, number: u32, bytes: &[u8]) -> Result<Line, S
     let text = std::str::from_utf8(bytes).map_err(|_| "the line is not valid UTF-8".to_owned())?;
     let text = text.trim_start_matches('\u{feff}').trim();
     if let Some(setting) = text.strip_prefix("#!") {
-        return parse_setting(setting);
+        return parse_setting(kind, setting);
     }
     let text = without_remark(text);
     if text.is_empty() {
@@ -120,7 +121,7 @@ pub(super) fn parse(kind: ListKind, number: u32, bytes: &[u8]) -> Result<Line, S
     Ok(Line::Entry(pattern, entry))
 }
 
-pub(crate) fn parse_setting(setting: &str) -> Result<Line, String> {
+fn parse_setting(kind: ListKind, setting: &str) -> Result<Line, String> {
     let (key, value) = setting
         .split_once(':')
         .ok_or("a setting must read `#! name: value`")?;
@@ -128,8 +129,16 @@ pub(crate) fn parse_setting(setting: &str) -> Result<Line, String> {
         ("version", "") => Err("the version is empty".to_owned()),
         ("version", version) => Ok(Line::Version(version.to_owned())),
         ("weight", weight) => parse_weight(weight).map(Line::Weight),
+        ("class", class) if kind == ListKind::Whitelist => match class {
+            "owned" => Ok(Line::Class(Class::Owned)),
+            "shared" => Ok(Line::Class(Class::Shared)),
+            _ => Err(format!(
+                "the class `{class}` is neither `owned` nor `shared`"
+            )),
+        },
+        ("class", _) => Err("only a whitelist has a class".to_owned()),
         (key, _) => Err(format!(
-            "unknown setting `{key}`; known are version and weight"
+            "unknown setting `{key}`; known are version, weight and class"
         )),
     }
 }
@@ -280,6 +289,7 @@ mod tests {
             ("\"http://evil.test/", "closing quote"),
             ("\"http://evil.test/\"x", "comma"),
             ("#! colour: red", "unknown setting"),
+            ("#! class: owned", "only a whitelist"),
             ("github.io", "public suffix"),
             ("<html>", "not recognised"),
             ("0.0.0.0/0", "too wide"),
@@ -288,6 +298,14 @@ mod tests {
             assert!(reason.contains(part), "{text}: {reason}");
         }
         assert!(parse(ListKind::Blacklist, 1, b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn a_whitelist_may_say_whose_its_names_are() {
+        let setting = |text: &str| parse(ListKind::Whitelist, 1, text.as_bytes());
+        assert_eq!(setting("#! class: owned"), Ok(Line::Class(Class::Owned)));
+        assert_eq!(setting("#! class:shared"), Ok(Line::Class(Class::Shared)));
+        assert!(setting("#! class: ours").is_err_and(|reason| reason.contains("`ours`")));
     }
 
     #[test]

@@ -33,6 +33,18 @@ pub enum ListKind {
     Feed,
 }
 
+/// What a whitelist says about who is behind its names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// One party owns each name and all that lives on it.
+    Owned,
+    /// Others may publish there, as on hosting platforms, dynamic DNS, CDNs and mail providers. So it is unless the list says
+    /// otherwise.
+    #[default]
+    Shared,
+}
+
 /// One list in memory. Its entries' texts lie in a file of its own, which goes with it.
 #[derive(Debug)]
 pub struct List {
@@ -40,6 +52,7 @@ pub struct List {
     name: String,
     version: String,
     weight: Option<f64>,
+    class: Class,
     entries: usize,
     index: Index,
     nets: Nets,
@@ -73,6 +86,8 @@ pub(crate) struct ListBuilder {
     pub(crate) version: Option<String>,
     /// The weight the list gives its entries.
     pub(crate) weight: Option<f64>,
+    /// Whose the names of a whitelist are.
+    pub(crate) class: Class,
     /// Which kinds of indicators its expressions are for.
     pub(crate) kinds: Kinds,
     entries: usize,
@@ -141,6 +156,7 @@ impl ListBuilder {
             name: name.to_owned(),
             version: None,
             weight: None,
+            class: Class::default(),
             kinds: Kinds::default(),
             entries: 0,
             index: IndexBuilder::default(),
@@ -220,6 +236,7 @@ impl ListBuilder {
             name: self.name,
             version: self.version.unwrap_or(digest),
             weight: self.weight,
+            class: self.class,
             entries: self.entries,
             index: self.index.finish(&records)?,
             nets: self.nets,
@@ -276,6 +293,11 @@ impl List {
     /// How much its entries count when they don't say so themselves.
     pub fn weight(&self) -> Option<f64> {
         self.weight
+    }
+
+    /// Whose the names are, if it is a whitelist.
+    pub fn class(&self) -> Option<Class> {
+        (self.kind == ListKind::Whitelist).then_some(self.class)
     }
 
     /// How many entries it has.

@@ -39,6 +39,7 @@ pub(super) fn take(list: &mut ListBuilder, number: u32, bytes: &[u8]) -> io::Res
         Ok(Line::Nothing) => {}
         Ok(Line::Version(version)) => list.version = Some(version),
         Ok(Line::Weight(weight)) => list.weight = Some(weight),
+        Ok(Line::Class(class)) => list.class = class,
         Ok(Line::Entry(pattern, entry)) => list.add(&pattern, &entry)?,
         Err(reason) => list.set_aside(number, reason),
     }
