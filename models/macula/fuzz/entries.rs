@@ -5,6 +5,7 @@
 use boosted_trees::Predictor;
 use boosted_trees::xgboost;
 use indicators::{Indicator, Kind};
+use macula::feature_set::Sources;
 use macula::request::{self, ApplyForm, BodyForm};
 use threat_lists::{List, ListKind};
 
@@ -40,21 +41,21 @@ pub(crate) fn indicator(data: &[u8]) {
 
 /// A query string never carries more items than it may.
 pub(crate) fn score_query(data: &[u8]) {
-    if let Ok(request) = request::score_query(&String::from_utf8_lossy(data)) {
+    if let Ok(request) = request::score_query(&String::from_utf8_lossy(data), &Sources::default()) {
         assert!(!request.items.is_empty() && request.items.len() <= request::MAX_QUERY_ITEMS);
     }
 }
 
 /// A JSON body.
 pub(crate) fn score_body(data: &[u8]) {
-    if let Ok(request) = request::score_body("", data, BodyForm::Json) {
+    if let Ok(request) = request::score_body("", data, BodyForm::Json, &Sources::default()) {
         assert!(!request.items.is_empty() && request.items.len() <= request::MAX_BODY_ITEMS);
     }
 }
 
 /// A body of lines has an item for each line that holds something.
 pub(crate) fn score_lines(data: &[u8]) {
-    if let Ok(request) = request::score_body("", data, BodyForm::Lines) {
+    if let Ok(request) = request::score_body("", data, BodyForm::Lines, &Sources::default()) {
         let lines = data.split(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
         assert_eq!(request.items.len(), lines);
@@ -63,9 +64,9 @@ pub(crate) fn score_lines(data: &[u8]) {
 
 /// `/apply` in all its forms.
 pub(crate) fn apply(data: &[u8]) {
-    let _ = request::apply_query(&String::from_utf8_lossy(data));
-    let _ = request::apply_body("", data, ApplyForm::Form);
-    let _ = request::apply_body("", data, ApplyForm::Json);
+    let _ = request::apply_query(&String::from_utf8_lossy(data), &Sources::default());
+    let _ = request::apply_body("", data, ApplyForm::Form, &Sources::default());
+    let _ = request::apply_body("", data, ApplyForm::Json, &Sources::default());
 }
 
 /// A list finds what it lists.

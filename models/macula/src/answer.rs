@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::analyst::Opinion;
 use crate::evidence::Evidence;
 use crate::explanation::{CategoryScore, Explanation, summary};
+use crate::feature_set::FeatureSet;
 use crate::judgement::{Source, Verdict};
 use crate::options::Options;
 use crate::pivot::Pivot;
@@ -94,7 +95,11 @@ pub struct Meta<'a> {
     /// The sources of features that were left, if the caller chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
-    pub features: Option<Vec<&'static str>>,
+    pub features: Option<FeatureSet>,
+    /// The values of features that the caller told, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, Object>>)]
+    pub overrides: Option<&'a BTreeMap<String, gatherers::Value>>,
     /// What the caller should know: parameters that do nothing.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
@@ -289,7 +294,6 @@ impl Answers<'_> {
             conflict: judgement.conflict,
             hits: &judgement.evidence,
         };
-        let chosen = options.features.is_some() || options.exclude.is_some();
         Answer {
             benign: Some(benign(judged)),
             malicious: Some(malicious(judged)),
@@ -310,7 +314,8 @@ impl Answers<'_> {
                 summary: options
                     .summary
                     .then(|| summary(judgement, reasons.as_ref())),
-                features: chosen.then(|| options.feature_set().names()),
+                features: options.feature_set(),
+                overrides: Some(&options.overrides).filter(|told| !told.is_empty()),
                 warnings: self.warnings,
                 error: None,
             },
@@ -335,6 +340,7 @@ impl Answers<'_> {
                 explanation: None,
                 summary: None,
                 features: None,
+                overrides: None,
                 warnings: self.warnings,
                 error: Some(ItemFailure::from(error)),
             },

@@ -9,6 +9,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa::{IntoParams, OpenApi as _, PartialSchema, ToSchema};
 
 use crate::answer::Answer;
+use crate::feature_set::Sources;
 use crate::options;
 use crate::request::MAX_BODY_ITEMS;
 
@@ -32,6 +33,12 @@ pub(crate) fn head() -> OpenApi {
     // The authors' addresses and the licence are the workspace's; callers need neither.
     document.info.contact = None;
     document
+}
+
+/// The document of a process that has sources of features of its own.
+pub(crate) fn text_with(document: &OpenApi, sources: &Sources) -> String {
+    let quoted = |sources| serde_json::Value::from(options::features_pattern(sources)).to_string();
+    text(document).replace(&quoted(&Sources::default()), &quoted(sources))
 }
 
 /// The document as text.
@@ -114,6 +121,8 @@ pub(crate) struct BodyOptions {
     features: Option<String>,
     #[schema(schema_with = features_or_null)]
     exclude: Option<String>,
+    #[schema(schema_with = overrides_or_null)]
+    overrides: Option<BTreeMap<String, serde_json::Value>>,
     #[serde(rename = "useFeatureCache")]
     use_feature_cache: Option<bool>,
     offline: Option<bool>,
@@ -138,6 +147,10 @@ fn pap_or_null() -> Schema {
 
 fn features_or_null() -> Schema {
     or_null(options::features_schema())
+}
+
+fn overrides_or_null() -> Schema {
+    or_null(options::overrides_schema())
 }
 
 fn or_null(schema: Schema) -> Schema {

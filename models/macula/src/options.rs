@@ -3,18 +3,20 @@
 //! An option nobody knows is named, with the closest one known: a misspelt `useWhitlist=false` that silently does nothing is
 //! the worst that can happen to an analyst. In strict mode it is refused, else the answer carries a warning.
 
+use std::collections::BTreeMap;
+
 use indicators::Kind;
 use serde_json::Value;
 use threat_lists::ListKind;
 use utoipa::IntoParams;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type};
 
-use gatherers::{GatherOptions, Handling, Pap, Selection, Tlp};
+use gatherers::{self as gathering, GatherOptions, Handling, Pap, Selection, Tlp, ValueType};
 
-use crate::feature_set::FeatureSet;
+use crate::feature_set::{FeatureSet, LONGEST_WORD, Sources};
 
 /// What a caller may choose.
-#[derive(Clone, Debug, PartialEq, Eq, IntoParams)]
+#[derive(Clone, Debug, PartialEq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Options {
     /// The answer may come from the score cache.
@@ -50,6 +52,9 @@ pub struct Options {
     /// The sources or categories of features not to use.
     #[param(value_type = Option<String>, schema_with = features_schema, example = "censys")]
     pub exclude: Option<FeatureSet>,
+    /// Values of features that the caller knows better, or supposes. Only a JSON body can have them.
+    #[param(ignore)]
+    pub overrides: BTreeMap<String, gathering::Value>,
     /// Remembered answers of the sources will do.
     #[param(rename = "useFeatureCache", required = false, default = true)]
     pub use_feature_cache: bool,
@@ -69,7 +74,7 @@ pub struct Options {
 }
 
 /// Every option name.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "useCache",
     "useWhitelist",
     "useBlacklist",
@@ -81,6 +86,7 @@ pub const NAMES: [&str; 16] = [
     "type",
     "features",
     "exclude",
+    "overrides",
     "useFeatureCache",
     "offline",
     "tlp",
@@ -105,6 +111,7 @@ impl Default for Options {
             kind: None,
             features: None,
             exclude: None,
+            overrides: BTreeMap::new(),
             use_feature_cache: true,
             offline: false,
             tlp: Tlp::default(),
@@ -115,12 +122,12 @@ impl Default for Options {
 }
 
 /// What of the options can change a score. What only adds to the answer is not in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScoreOptions {
     whitelist: bool,
     blacklist: bool,
     others: bool,
-    features: FeatureSet,
+    features: Option<FeatureSet>,
     offline: bool,
     tlp: Tlp,
     pap: Pap,
@@ -133,7 +140,7 @@ impl Options {
     ///
     /// # Errors
     /// When there is no such option or the value is none it can take.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+    pub fn set(&mut self, name: &str, value: &str, sources: &Sources) -> Result<(), OptionError> {
         match name {
             "useCache" => self.use_cache = boolean(name, value)?,
             "useWhitelist" => self.use_whitelist = boolean(name, value)?,
@@ -144,8 +151,12 @@ impl Options {
             "explain" => self.explain = boolean(name, value)?,
             "explain_items" => self.explain_items = number(name, value)?,
             "type" => self.kind = Some(kind(value)?),
-            "features" => self.features = Some(feature_set(name, value)?),
-            "exclude" => self.exclude = Some(feature_set(name, value)?),
+            "features" => self.features = Some(feature_set(name, value, sources)?),
+            "exclude" => self.exclude = Some(feature_set(name, value, sources)?),
+            "overrides" => {
+                let expected = "an object in a JSON body".to_owned();
+                return Err(bad_value(name, value, expected));
+            }
             "useFeatureCache" => self.use_feature_cache = boolean(name, value)?,
             "offline" => self.offline = boolean(name, value)?,
             "tlp" => self.tlp = marking(name, value, TLP)?,
@@ -164,7 +175,19 @@ impl Options {
     ///
     /// # Errors
     /// When there is no such option or the value is none it can take.
-    pub fn set_json(&mut self, name: &str, value: &Value) -> Result<(), OptionError> {
+    pub fn set_json(
+        &mut self,
+        name: &str,
+        value: &Value,
+        sources: &Sources,
+    ) -> Result<(), OptionError> {
+        if let ("overrides", Value::Object(values)) = (name, value) {
+            self.overrides = values
+                .iter()
+                .map(|(feature, value)| overridden(feature, value, sources))
+                .collect::<Result<_, _>>()?;
+            return Ok(());
+        }
         let text = match (value.as_str(), whole(value)) {
             (Some(text), _) => text.to_owned(),
             (None, Some(number)) => number.to_string(),
@@ -179,14 +202,14 @@ impl Options {
             {
                 "true or false"
             }
-            _ => return self.set(name, &text),
+            _ => return self.set(name, &text, sources),
         };
         Err(bad_value(name, &value.to_string(), expected.to_owned()))
     }
 
     /// Whether a score made before will do.
     pub(crate) fn reads_cache(&self) -> bool {
-        self.use_cache && self.use_feature_cache
+        self.use_cache && self.use_feature_cache && self.overrides.is_empty()
     }
 
     /// Whether lists of this kind may speak.
@@ -199,11 +222,13 @@ impl Options {
             }
     }
 
-    /// The sources of features that are left.
-    pub fn feature_set(&self) -> FeatureSet {
-        let chosen = self.features.unwrap_or(FeatureSet::ALL);
-        self.exclude
-            .map_or(chosen, |excluded| chosen.without(excluded))
+    /// The sources of features that are left, if the caller chose.
+    pub fn feature_set(&self) -> Option<FeatureSet> {
+        match (&self.features, &self.exclude) {
+            (chosen, None) => chosen.clone(),
+            (None, Some(excluded)) => Some(excluded.others()),
+            (Some(chosen), Some(excluded)) => Some(chosen.clone().without(excluded)),
+        }
     }
 
     /// What of this can change a score.
@@ -227,12 +252,13 @@ impl Options {
 
     /// How features are to be gathered.
     pub(crate) fn gather_options(&self) -> GatherOptions {
-        let names = |set: FeatureSet| set.names().into_iter().map(str::to_owned).collect();
+        let names = |set: &FeatureSet| set.names().into_iter().map(str::to_owned).collect();
         GatherOptions {
             selection: Selection {
-                only: self.features.map(names),
-                exclude: self.exclude.map(names).unwrap_or_default(),
+                only: self.features.as_ref().map(names),
+                exclude: self.exclude.as_ref().map(names).unwrap_or_default(),
             },
+            overrides: self.overrides.clone(),
             handling: Handling {
                 tlp: self.tlp,
                 pap: self.pap,
@@ -301,8 +327,21 @@ fn marking<M: std::str::FromStr>(
     marking.map_err(|_| bad_value(name, value, format!("one of {}", known.join(", "))))
 }
 
-fn feature_set(name: &str, value: &str) -> Result<FeatureSet, OptionError> {
-    FeatureSet::parse(value).map_err(|error| bad_value(name, value, error.to_string()))
+fn feature_set(name: &str, value: &str, sources: &Sources) -> Result<FeatureSet, OptionError> {
+    let set = sources.parse(value);
+    set.map_err(|expected| bad_value(name, value, expected))
+}
+
+fn overridden(
+    feature: &str,
+    value: &Value,
+    sources: &Sources,
+) -> Result<(String, gathering::Value), OptionError> {
+    let found = sources.value(feature, value).map_err(|expected| {
+        let name = format!("overrides.{}", feature.chars().take(80).collect::<String>());
+        bad_value(&name, &value.to_string(), expected)
+    });
+    Ok((feature.to_owned(), found?))
 }
 
 pub(crate) fn kind_schema() -> Schema {
@@ -334,15 +373,39 @@ fn markings_schema(description: &str, markings: &[&str]) -> Schema {
 }
 
 pub(crate) fn features_schema() -> Schema {
-    let name = format!("({}|none)", FeatureSet::known().join("|"));
     let names = ObjectBuilder::new().schema_type(Type::String);
     names
         .description(Some(
             "Sources or categories of features, commas between them.",
         ))
-        .pattern(Some(format!("^{name}(,{name})*$")))
+        .pattern(Some(features_pattern(&Sources::default())))
         .build()
         .into()
+}
+
+/// What names of sources look like.
+pub(crate) fn features_pattern(sources: &Sources) -> String {
+    let name = format!("({}|none)", sources.names().join("|"));
+    format!("^{name}(,{name})*$")
+}
+
+/// Values of features, each of its type.
+pub(crate) fn overrides_schema() -> Schema {
+    let mut values = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("Values of features that the caller knows better, or supposes. A score made by them is not remembered."))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    for (feature, value_type) in Sources::default().features() {
+        let value = match value_type {
+            ValueType::Number => ObjectBuilder::new().schema_type(Type::Number),
+            ValueType::Flag => ObjectBuilder::new().schema_type(Type::Boolean),
+            ValueType::Text => ObjectBuilder::new()
+                .schema_type(Type::String)
+                .max_length(Some(LONGEST_WORD)),
+        };
+        values = values.property(feature, value);
+    }
+    values.build().into()
 }
 
 fn bad_value(name: &str, value: &str, expected: String) -> OptionError {
@@ -376,18 +439,28 @@ pub enum OptionError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn every_name_can_be_set_and_changes_something() {
+        let sources = Sources::default();
         for name in NAMES {
             let mut options = Options::default();
-            let changed = ["0", "1", "url", "geo", "red"].into_iter().any(|value| {
-                let set = options.set(name, value);
+            let values = ["0", "1", "url", "geo", "red"].map(Value::from);
+            let values = values.into_iter().chain([
+                json!(0),
+                json!(true),
+                json!(false),
+                json!({"dns_ttl": 5}),
+            ]);
+            let changed = values.into_iter().any(|value| {
+                let set = options.set_json(name, &value, &sources);
                 set.is_ok() && options != Options::default()
             });
             assert!(changed, "{name}");
-            assert!(options.set(name, "perhaps").is_err(), "{name}");
+            assert!(options.set(name, "perhaps", &sources).is_err(), "{name}");
         }
     }
 
@@ -395,7 +468,8 @@ mod tests {
     fn what_only_adds_to_an_answer_does_not_change_a_score() {
         let changes = |name: &str, value: &str| {
             let mut options = Options::default();
-            options.set(name, value).expect("a good value");
+            let set = options.set(name, value, &Sources::default());
+            set.expect("a good value");
             options.score_options() != Options::default().score_options()
         };
         for (name, value) in [

@@ -3,13 +3,13 @@
 //! The lists of a moment are a [`Snapshot`]. A request takes one at its beginning and is answered by it to its end, however
 //! often the lists are changed meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gatherers::{Missing, NamesAt};
+use gatherers::{GatherOptions, Missing, NamesAt};
 use indicators::{Host, Indicator};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::analyst::{Analyst, Models, Opinions};
 use crate::answer::{Answers, Flat, Scored};
 use crate::evidence::Evidence;
+use crate::feature_set::Sources;
 use crate::judgement::{Base, Policy, Source, judge};
 use crate::metrics::{CacheUse, ScoreMetrics};
 use crate::options::Options;
@@ -36,6 +37,7 @@ pub struct Scorer {
     lists: ArcSwap<Snapshot>,
     policy: Policy,
     analyst: Option<Arc<Analyst>>,
+    sources: Sources,
     cache: ScoreCache,
     metrics: ScoreMetrics,
 }
@@ -63,6 +65,7 @@ impl Scorer {
             lists: ArcSwap::from_pointee(snapshot),
             policy,
             analyst: None,
+            sources: Sources::default(),
             cache: ScoreCache::new(cache),
             metrics: ScoreMetrics::default(),
         }
@@ -71,6 +74,7 @@ impl Scorer {
     /// The same with an analyst's opinion on what no rule decides.
     #[must_use]
     pub fn with_analyst(mut self, analyst: Arc<Analyst>) -> Scorer {
+        self.sources = Sources::of(analyst.gatherers());
         self.analyst = Some(analyst);
         self
     }
@@ -78,6 +82,11 @@ impl Scorer {
     /// The analyst, if there is one.
     pub fn analyst(&self) -> Option<&Analyst> {
         self.analyst.as_deref()
+    }
+
+    /// Who can be asked for features.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The lists of this moment.
@@ -149,6 +158,11 @@ impl Scorer {
             .collect();
         let mut open = self.open(&mut prepared, &domains, options);
         open.retain(|domain| !prepared.opinions.contains_key(domain));
+        // What the caller supposes is supposed of the items, and not of others.
+        let gathering = GatherOptions {
+            overrides: BTreeMap::new(),
+            ..gathering
+        };
         let opinions = analyst.opinions(&prepared.models, open, &gathering, until);
         prepared.opinions.extend(opinions.await);
         for (ip, names) in names {
@@ -378,6 +392,10 @@ impl Prepared {
             Some(opinion) => !opinion.may_pass(),
             None => decided || !self.models.know(indicator),
         };
+        // What somebody supposes is nothing that others should hear.
+        if !options.overrides.is_empty() {
+            return false;
+        }
         let of_pivot = match self.pivoted(indicator, options) {
             Some((pivoted, _)) => !pivoted.may_pass,
             None => decided || !self.pivots_on(indicator, options),

@@ -57,7 +57,7 @@ pub fn router(scorer: Arc<Scorer>) -> Router {
     scorer.metrics().register(&mut registry);
     let app = Arc::new(App { scorer, registry });
     let (routes, document) = routes().split_for_parts();
-    let document = openapi::text(&document);
+    let document = openapi::text_with(&document, app.scorer.sources());
     let routes = routes
         .route("/openapi.json", get(async move || json_text(document)))
         .with_state(app);
@@ -107,7 +107,8 @@ async fn score_query(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let request = request::score_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    let request = request::score_query(&query.unwrap_or_default(), app.scorer.sources());
+    let request = request.map_err(bad_request)?;
     let prepared = app.scorer.prepare(&request.items, &request.options).await;
     let lines = wants_lines(&headers, BodyForm::Json);
     scored(&app.scorer, &request, &prepared, lines)
@@ -143,7 +144,8 @@ async fn score_body(
     };
     let lines = wants_lines(&headers, form);
     // Ten thousand items are milliseconds of work, in which this thread would serve nobody else.
-    let read = move || request::score_body(&query.unwrap_or_default(), &body, form);
+    let sources = app.scorer.sources().clone();
+    let read = move || request::score_body(&query.unwrap_or_default(), &body, form, &sources);
     let request = tokio::task::spawn_blocking(read).await;
     let request = request.map_err(ApiError::internal)?.map_err(bad_request)?;
     let prepared = app.scorer.prepare(&request.items, &request.options).await;
@@ -165,7 +167,8 @@ async fn apply_query(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    let request = request::apply_query(&query.unwrap_or_default(), app.scorer.sources());
+    let request = request.map_err(bad_request)?;
     Ok(applied(&app.scorer, &request).await)
 }
 
@@ -194,7 +197,12 @@ async fn apply_body(
     } else {
         ApplyForm::Form
     };
-    let request = request::apply_body(&query.unwrap_or_default(), &body, form);
+    let request = request::apply_body(
+        &query.unwrap_or_default(),
+        &body,
+        form,
+        app.scorer.sources(),
+    );
     Ok(applied(&app.scorer, &request.map_err(bad_request)?).await)
 }
 
@@ -221,7 +229,8 @@ async fn check(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let request = request::apply_query(&query.unwrap_or_default()).map_err(bad_request)?;
+    let request = request::apply_query(&query.unwrap_or_default(), app.scorer.sources());
+    let request = request.map_err(bad_request)?;
     let snapshot = app.scorer.snapshot();
     let answer = Check::of(request.item, &snapshot.lists);
     Ok(json_response(StatusCode::OK, &answer))

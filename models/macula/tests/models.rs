@@ -178,6 +178,50 @@ fn op_2527_without_its_features_a_model_has_no_opinion_that_counts() {
 }
 
 #[test]
+fn what_a_caller_supposes_moves_the_model_and_reaches_nobody_else() {
+    let site = Site::start();
+    let name = "silverhouse.com";
+    let known = site.score(name, "");
+    let ask = |overrides: Value| {
+        let options = json!({"overrides": overrides, "offline": true});
+        let body = json!({"indicators": [name], "options": options}).to_string();
+        let reply = ask(
+            site.public.address,
+            "POST",
+            "/api/score",
+            &[],
+            body.as_bytes(),
+        );
+        (reply.status, reply.json())
+    };
+    let overrides =
+        json!({"lexical_entropy": 4.2, "lexical_digit_share": 0.6, "lexical_switches": 8});
+    let (status, supposed) = ask(overrides.clone());
+    let supposed = &supposed[name];
+    assert_eq!(status, 200, "{supposed}");
+    assert!(
+        number(&supposed["malicious"]) > number(&known["malicious"]),
+        "{supposed} {known}"
+    );
+    assert_eq!(
+        (&supposed["meta"]["overrides"], &supposed["meta"]["cached"]),
+        (
+            &json!({"lexical_entropy": 4.2, "lexical_digit_share": 0.6, "lexical_switches": 8.0}),
+            &Value::Null
+        )
+    );
+    assert_eq!(site.score(name, "")["rescaled"], known["rescaled"]);
+    assert_eq!(ask(overrides).1[name]["meta"]["cached"], Value::Null);
+    let (status, refused) = ask(json!({"lexical_entrophy": 4.2}));
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(
+        message.contains("did you mean `lexical_entropy`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_new_model_is_taken_and_there_is_a_way_back() {
     let site = Site::start();
     let score = || site.score("greenapple7.com", "")["meta"]["model"].clone();

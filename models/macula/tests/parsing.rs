@@ -1,6 +1,7 @@
 //! What is taken for which kind of indicator, in which normal form, and that nothing makes the parser panic.
 
 use indicators::Indicator;
+use macula::feature_set::Sources;
 use macula::request::{self, ApplyForm, BodyForm};
 use proptest::prelude::*;
 use threat_lists::{List, ListKind};
@@ -156,13 +157,13 @@ proptest! {
     #[test]
     fn nothing_makes_the_parsers_panic(text in prop_oneof![any::<String>(), awkward()]) {
         let parsed = text.parse::<Indicator>();
-        let _ = request::score_query(&text);
-        let _ = request::apply_query(&text);
+        let _ = request::score_query(&text, &Sources::default());
+        let _ = request::apply_query(&text, &Sources::default());
         for form in [BodyForm::Json, BodyForm::Lines] {
-            let _ = request::score_body("", text.as_bytes(), form);
+            let _ = request::score_body("", text.as_bytes(), form, &Sources::default());
         }
         for form in [ApplyForm::Json, ApplyForm::Form] {
-            let _ = request::apply_body("", text.as_bytes(), form);
+            let _ = request::apply_body("", text.as_bytes(), form, &Sources::default());
         }
         for kind in [ListKind::Whitelist, ListKind::Blacklist, ListKind::Darklist, ListKind::Feed] {
             let list = List::parse(kind, "any", text.as_bytes());
@@ -176,7 +177,7 @@ proptest! {
     fn bytes_that_are_no_text_do_not_make_lists_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = List::parse(ListKind::Feed, "any", &bytes);
         for form in [BodyForm::Json, BodyForm::Lines] {
-            let _ = request::score_body("", &bytes, form);
+            let _ = request::score_body("", &bytes, form, &Sources::default());
         }
     }
 

@@ -152,6 +152,8 @@ fn the_openapi_document_is_the_one_that_is_checked_in() {
     known.sort_unstable();
     in_body.sort_unstable();
     assert_eq!(in_body, known);
+    // An object has no place in a query string.
+    known.retain(|name| *name != "overrides");
     known.push("indicators");
     known.sort_unstable();
     promised.sort_unstable();

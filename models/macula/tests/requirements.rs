@@ -10,7 +10,7 @@ use indicators::Indicator;
 use jiff::ToSpan;
 use jiff::civil::date;
 use macula::CacheSettings;
-use macula::feature_set::FeatureSet;
+use macula::feature_set::Sources;
 use macula::judgement::Policy;
 use macula::options::Options;
 use macula::request::{BodyForm, score_body, score_query};
@@ -112,7 +112,7 @@ fn op_2527_a_caller_chooses_a_feature_set_and_is_told_what_was_used() {
     assert_eq!(used("&features=geo,whois"), json!(["whoisxml", "geo"]));
     assert_eq!(used("&features=geo,whois&exclude=geo"), json!(["whoisxml"]));
     assert_eq!(used("&features=none"), json!([]));
-    let rest = FeatureSet::ALL.without(FeatureSet::parse("censys").expect("known"));
+    let rest = Sources::default().parse("censys").expect("known").others();
     assert_eq!(used("&exclude=censys"), json!(rest.names()));
     server.refused(
         "GET",
@@ -120,6 +120,11 @@ fn op_2527_a_caller_chooses_a_feature_set_and_is_told_what_was_used() {
         b"",
         (400, "invalid_parameter"),
     );
+}
+
+fn source_names() -> Vec<String> {
+    let sources = Sources::default();
+    sources.names().into_iter().map(str::to_owned).collect()
 }
 
 /// Names, addresses and so on of lists and of nowhere.
@@ -155,22 +160,22 @@ fn some_lists(weights: &[f64]) -> Lists {
 proptest! {
     #[test]
     fn op_2677_no_choice_of_features_breaks_a_score(
-        chosen in prop::sample::subsequence(FeatureSet::known(), 0..8),
-        excluded in prop::sample::subsequence(FeatureSet::known(), 0..8),
+        chosen in prop::sample::subsequence(source_names(), 0..8),
+        excluded in prop::sample::subsequence(source_names(), 0..8),
         indicator in "[a-z]{1,8}\\.test",
     ) {
-        let join = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(",") };
+        let join = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(",") };
         let query = format!(
             "indicators={indicator}&features={}&exclude={}", join(&chosen), join(&excluded)
         );
-        let request = score_query(&query).expect("a good query");
+        let request = score_query(&query, &Sources::default()).expect("a good query");
         let scorer = scorer(lists(&[]));
         let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         let answer = &answers[&indicator];
         prop_assert_eq!(&answer["meta"]["success"], &json!(true));
         prop_assert_eq!(&answer["rescaled"], &json!(50.0));
         let used = answer["meta"]["features"].as_array().expect("they were chosen");
-        prop_assert!(used.iter().all(|name| !excluded.contains(&name.as_str().unwrap_or_default())));
+        prop_assert!(used.iter().all(|name| !excluded.iter().any(|one| name == one)));
     }
 
     #[test]
@@ -179,7 +184,7 @@ proptest! {
         weights in prop::collection::vec(0.001..=1.0f64, 0..4),
     ) {
         let body = serde_json::to_vec(&indicators).expect("strings are JSON");
-        let request = score_body("explain=1", &body, BodyForm::Json).expect("a good body");
+        let request = score_body("explain=1", &body, BodyForm::Json, &Sources::default()).expect("a good body");
         let scorer = scorer(some_lists(&weights));
         let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         for indicator in &indicators {
@@ -213,7 +218,7 @@ proptest! {
         let mut items: Vec<Value> = good.iter().map(|name| json!(name)).collect();
         items.splice(0..0, bad);
         let body = serde_json::to_vec(&items).expect("JSON");
-        let request = score_body("", &body, BodyForm::Json).expect("a good body");
+        let request = score_body("", &body, BodyForm::Json, &Sources::default()).expect("a good body");
         let scorer = scorer(lists(&[]));
         let answers = serde_json::to_value(scorer.answer(&request, &scorer.prepared())).expect("JSON");
         for name in &good {

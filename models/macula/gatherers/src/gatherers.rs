@@ -1,12 +1,12 @@
 //! All gatherers together: what is known about an indicator, by the deadline.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, GathererConfig, KeyError, StoreConfig};
 use crate::counters::GathererCounts;
 use crate::drift::DriftAlert;
-use crate::feature::{Feature, FeatureSpec, Gathered, Missing, Reading, Value};
+use crate::feature::{Category, Feature, FeatureSpec, Gathered, Missing, Reading, Value};
 use crate::gate::{Handling, Leaks, Tlp};
 use crate::gatherer::{Gatherer, Manner, Policies, Surroundings};
 use crate::mapping::{Mapping, MappingError};
@@ -45,6 +45,20 @@ const NAMES: usize = 200;
 
 /// The gatherer's name of features that the caller told.
 pub const OVERRIDE: &str = "override";
+
+/// The features of all gatherers that come along.
+static SHIPPED: LazyLock<Vec<FeatureSpec>> = LazyLock::new(shipped_features);
+
+/// The features of all gatherers that come along, whether they are set up or not.
+pub fn shipped_features() -> Vec<FeatureSpec> {
+    let mappings = Mapping::shipped_names().filter_map(Mapping::shipped);
+    let mappings = mappings.filter_map(|text| Mapping::parse(text).ok());
+    let mapped = mappings.flat_map(|mapping| mapping.features());
+    mapped
+        .chain(DnsSource::specs())
+        .chain(SafeBrowsing::specs())
+        .collect()
+}
 
 /// How one indicator's features are gathered.
 #[derive(Clone, Debug)]
@@ -164,6 +178,17 @@ impl Gatherers {
         &self.features
     }
 
+    /// Who tells them, and about what.
+    pub fn sources(&self) -> impl Iterator<Item = (String, BTreeSet<Category>)> {
+        let sources = self.gatherers.iter();
+        let sources = sources.map(|gatherer| (gatherer.name().to_owned(), gatherer.categories()));
+        let disabled = self.disabled.iter().map(|(name, features, _)| {
+            let categories = features.iter().map(|feature| feature.category);
+            (name.clone(), categories.collect())
+        });
+        sources.chain(disabled)
+    }
+
     /// Gatherers of the settings that cannot work, and why.
     pub fn disabled(&self) -> impl Iterator<Item = (&str, &str)> {
         let disabled = self.disabled.iter();
@@ -208,7 +233,10 @@ impl Gatherers {
         &'a self,
         options: &'a GatherOptions,
     ) -> impl Iterator<Item = Feature> + use<'a> {
-        let known = self.features.iter();
+        // What comes along need not be set up for that.
+        let mut seen = BTreeSet::new();
+        let known = self.features.iter().chain(&*SHIPPED);
+        let known = known.filter(move |spec| seen.insert(&spec.name));
         known.filter_map(|spec| {
             let value = options.overrides.get(&spec.name)?;
             let fits = value.value_type() == spec.value_type;

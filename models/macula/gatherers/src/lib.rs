@@ -38,7 +38,9 @@ pub use counters::GathererCounts;
 pub use drift::{DriftAlert, DriftKind};
 pub use feature::{Category, Feature, FeatureSpec, Gathered, Missing, Reading, Value, ValueType};
 pub use gate::{Handling, Leaks, Pap, Tlp, UnknownMarking};
-pub use gatherers::{GatherOptions, Gatherers, NameAt, NamesAt, OVERRIDE, StartError};
+pub use gatherers::{
+    GatherOptions, Gatherers, NameAt, NamesAt, OVERRIDE, StartError, shipped_features,
+};
 pub use mapping::{JsonPath, Mapping, MappingError};
 pub use query_log::{QueryLogConfig, QueryLogError};
 pub use quota::QuotaPolicy;

@@ -8,6 +8,7 @@ use super::query::{apply_query, lenient, one};
 use super::{
     APPLY_ARGUMENTS, ApplyRequest, Item, ItemError, MAX_BODY_ITEMS, RequestError, ScoreRequest,
 };
+use crate::feature_set::Sources;
 use crate::options::{self, Options};
 
 /// How the body of a batch is laid out.
@@ -33,8 +34,13 @@ pub enum ApplyForm {
 ///
 /// # Errors
 /// When the body is not such JSON, an option is unknown or has a bad value, or the items are too many.
-pub fn score_body(query: &str, body: &[u8], form: BodyForm) -> Result<ScoreRequest, RequestError> {
-    let mut parameters = Parameters::new(Options::default(), &[]);
+pub fn score_body(
+    query: &str,
+    body: &[u8],
+    form: BodyForm,
+    sources: &Sources,
+) -> Result<ScoreRequest, RequestError> {
+    let mut parameters = Parameters::new(Options::default(), &[], sources);
     parameters.query(query, |_| {})?;
     match form {
         BodyForm::Json => document(parameters, body),
@@ -42,7 +48,7 @@ pub fn score_body(query: &str, body: &[u8], form: BodyForm) -> Result<ScoreReque
     }
 }
 
-fn document(mut parameters: Parameters, body: &[u8]) -> Result<ScoreRequest, RequestError> {
+fn document(mut parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, RequestError> {
     let body = serde_json::from_slice(body).map_err(|source| RequestError::NotJson { source })?;
     let values = match body {
         Value::Array(values) => values,
@@ -85,7 +91,7 @@ fn document(mut parameters: Parameters, body: &[u8]) -> Result<ScoreRequest, Req
 }
 
 /// A value on each line; a line that is broken is its own trouble. Nothing is left out, so that the answers match the lines.
-fn lines(parameters: Parameters, body: &[u8]) -> Result<ScoreRequest, RequestError> {
+fn lines(parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, RequestError> {
     let (options, warnings) = parameters.finish()?;
     let lines = body
         .split(|byte| *byte == b'\n')
@@ -164,19 +170,24 @@ fn object_item(fields: &Map<String, Value>, kind: Option<Kind>) -> Item {
 ///
 /// # Errors
 /// When there is no indicator or more than one, an option has a bad value, or the body is not of that form.
-pub fn apply_body(query: &str, body: &[u8], form: ApplyForm) -> Result<ApplyRequest, RequestError> {
+pub fn apply_body(
+    query: &str,
+    body: &[u8],
+    form: ApplyForm,
+    sources: &Sources,
+) -> Result<ApplyRequest, RequestError> {
     match form {
         // In a form a plus sign is a space, unlike in our query strings.
         ApplyForm::Form => {
             let body = String::from_utf8_lossy(body).trim().replace('+', "%20");
             let between = if query.is_empty() { "" } else { "&" };
-            apply_query(&format!("{query}{between}{body}"))
+            apply_query(&format!("{query}{between}{body}"), sources)
         }
-        ApplyForm::Json => apply_object(query, body),
+        ApplyForm::Json => apply_object(query, body, sources),
     }
 }
 
-fn apply_object(query: &str, body: &[u8]) -> Result<ApplyRequest, RequestError> {
+fn apply_object(query: &str, body: &[u8], sources: &Sources) -> Result<ApplyRequest, RequestError> {
     let body = serde_json::from_slice(body).map_err(|source| RequestError::NotJson { source })?;
     let Value::Object(fields) = body else {
         return Err(RequestError::Shape {
@@ -194,7 +205,7 @@ fn apply_object(query: &str, body: &[u8]) -> Result<ApplyRequest, RequestError> 
         .filter(|(name, _)| !is_argument(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS);
+    let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS, sources);
     let mut in_query = 0;
     parameters.query(query, |_| in_query += 1)?;
     parameters.object(&chosen)?;
@@ -221,8 +232,42 @@ fn apply_object(query: &str, body: &[u8]) -> Result<ApplyRequest, RequestError> 
 mod tests {
     use super::*;
 
+    fn score_body(query: &str, body: &[u8], form: BodyForm) -> Result<ScoreRequest, RequestError> {
+        super::score_body(query, body, form, &Sources::default())
+    }
+
+    fn apply_body(query: &str, body: &[u8], form: ApplyForm) -> Result<ApplyRequest, RequestError> {
+        super::apply_body(query, body, form, &Sources::default())
+    }
+
     fn json(query: &str, body: &[u8]) -> Result<ScoreRequest, RequestError> {
         score_body(query, body, BodyForm::Json)
+    }
+
+    #[test]
+    fn overrides_are_values_of_features_that_there_are() {
+        let with = |overrides: &str| {
+            let body =
+                format!(r#"{{"indicators":["a.test"],"options":{{"overrides":{overrides}}}}}"#);
+            json("", body.as_bytes())
+        };
+        let options = with(r#"{"dns_ttl":60,"dns_alias":true,"geo_country":"NL"}"#);
+        let options = options.expect("a good body").options;
+        assert_eq!(options.overrides.len(), 3);
+        assert!(!options.reads_cache());
+        assert!(with("null").is_ok_and(|request| request.options.reads_cache()));
+        for bad in [
+            r#"{"dns_ttl":"60"}"#,
+            r#"{"dns_tll":60}"#,
+            r#"{"dns_ttl":null}"#,
+            "[]",
+            "7",
+        ] {
+            let told = refused(with(bad), "invalid_parameter");
+            assert!(told.contains("overrides"), "{told}");
+        }
+        let in_query = score_body("overrides=dns_ttl", b"[\"a.test\"]", BodyForm::Json);
+        assert!(refused(in_query, "invalid_parameter").contains("JSON body"));
     }
 
     fn refused(result: Result<impl std::fmt::Debug, RequestError>, code: &str) -> String {

@@ -7,23 +7,30 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::RequestError;
+use crate::feature_set::Sources;
 use crate::options::{self, OptionError, Options};
 
 /// The most parameters that are warned about by name.
 const MAX_WARNINGS: usize = 10;
 
 /// Options being read. Whether a name nobody knows is refused can be told only at the end, for `strict` may come last.
-pub(super) struct Parameters {
+pub(super) struct Parameters<'s> {
+    sources: &'s Sources,
     options: Options,
     seen: HashSet<String>,
     unknown: Vec<RequestError>,
     own: &'static [&'static str],
 }
 
-impl Parameters {
+impl<'s> Parameters<'s> {
     /// Begins with these options; `own` are the parameters that stand beside them.
-    pub(super) fn new(options: Options, own: &'static [&'static str]) -> Parameters {
+    pub(super) fn new(
+        options: Options,
+        own: &'static [&'static str],
+        sources: &'s Sources,
+    ) -> Parameters<'s> {
         Parameters {
+            sources,
             options,
             seen: HashSet::new(),
             unknown: Vec::new(),
@@ -61,7 +68,7 @@ impl Parameters {
             if self.own.contains(&&*name) {
                 take(value);
             } else {
-                let set = self.options.set(&name, &decoded(value));
+                let set = self.options.set(&name, &decoded(value), self.sources);
                 self.note(&name, set)?;
             }
         }
@@ -72,7 +79,7 @@ impl Parameters {
     pub(super) fn object(&mut self, chosen: &Map<String, Value>) -> Result<(), RequestError> {
         self.seen.clear();
         for (name, value) in chosen.iter().filter(|(_, value)| !value.is_null()) {
-            let set = self.options.set_json(name, value);
+            let set = self.options.set_json(name, value, self.sources);
             self.note(name, set)?;
         }
         Ok(())

@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use super::parameters::Parameters;
 use super::{APPLY_ARGUMENTS, ApplyRequest, Item, MAX_QUERY_ITEMS, RequestError, ScoreRequest};
+use crate::feature_set::Sources;
 use crate::options::Options;
 
 /// Reads `indicators=a,b&useWhitelist=false…`.
@@ -15,9 +16,9 @@ use crate::options::Options;
 ///
 /// # Errors
 /// When a parameter is missing, unknown, given twice or has a bad value, or the items are too many.
-pub fn score_query(query: &str) -> Result<ScoreRequest, RequestError> {
+pub fn score_query(query: &str, sources: &Sources) -> Result<ScoreRequest, RequestError> {
     let mut values = Vec::new();
-    let mut parameters = Parameters::new(Options::default(), &["indicators"]);
+    let mut parameters = Parameters::new(Options::default(), &["indicators"], sources);
     parameters.query(query, |value| values.push(value))?;
     let (options, warnings) = parameters.finish()?;
     let pieces = values
@@ -35,9 +36,9 @@ pub fn score_query(query: &str) -> Result<ScoreRequest, RequestError> {
 ///
 /// # Errors
 /// When there is no indicator or more than one, or an option has a bad value.
-pub fn apply_query(query: &str) -> Result<ApplyRequest, RequestError> {
+pub fn apply_query(query: &str, sources: &Sources) -> Result<ApplyRequest, RequestError> {
     let mut values = Vec::new();
-    let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS);
+    let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS, sources);
     parameters.query(query, |value| values.push(value))?;
     let (options, warnings) = parameters.finish()?;
     let [value] = one(&values)?;
@@ -98,6 +99,14 @@ fn separate(piece: &str, kind: Option<Kind>) -> Vec<Item> {
 mod tests {
     use super::*;
     use crate::request::ItemError;
+
+    fn score_query(query: &str) -> Result<ScoreRequest, RequestError> {
+        super::score_query(query, &Sources::default())
+    }
+
+    fn apply_query(query: &str) -> Result<ApplyRequest, RequestError> {
+        super::apply_query(query, &Sources::default())
+    }
 
     fn keys(query: &str) -> Vec<String> {
         let request = score_query(query).expect("a good query");
