@@ -59,6 +59,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether it is over: it is shown, and does not count.
+    pub fn is_over(&self) -> bool {
+        self.decay == Some(0.0)
+    }
+
     /// Whether it can only raise a score, as feeds and darklists do.
     pub fn raises(&self) -> bool {
         matches!(self.kind, ListKind::Feed | ListKind::Darklist)
@@ -96,7 +101,7 @@ impl From<&Hit<'_>> for Evidence {
             decay: None,
             first_seen: hit.entry.first_seen,
             last_seen: hit.entry.last_seen,
-            expires: None,
+            expires: hit.entry.expires,
             points: None,
         }
     }

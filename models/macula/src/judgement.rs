@@ -16,7 +16,7 @@
 
 use jiff::civil::Date;
 use serde::Serialize;
-use threat_lists::{ListKind, Scope};
+use threat_lists::{Entry, ListKind, Scope};
 use utoipa::ToSchema;
 
 use crate::decay::Decay;
@@ -162,6 +162,22 @@ pub struct Judgement {
     pub conflict: bool,
 }
 
+/// Whether an entry of such a list still counts.
+pub fn counts(kind: ListKind, entry: &Entry, policy: &Policy, today: Date) -> bool {
+    let is_valid = entry.expires.is_none_or(|expires| today < expires);
+    let seen = entry.last_seen.or(entry.first_seen);
+    let fades = seen.zip(decay(kind, policy));
+    is_valid && fades.is_none_or(|(seen, decay)| decay.left(seen, today) > 0.0)
+}
+
+fn decay(kind: ListKind, policy: &Policy) -> Option<Decay> {
+    match kind {
+        ListKind::Feed => Some(policy.feed_decay),
+        ListKind::Darklist => Some(policy.darklist_decay),
+        ListKind::Whitelist | ListKind::Blacklist => None,
+    }
+}
+
 /// Applies the rules.
 pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Date) -> Judgement {
     for item in &mut evidence {
@@ -179,7 +195,9 @@ pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Da
     let cleared = base.is_cleared() && !overruled;
     let host_cleared = position(&evidence, ListKind::Whitelist, Scope::Host).is_some()
         || base == Base::HostCleared && !policy.strict_pivot;
-    let cleared_by_list = evidence.iter().any(|item| item.kind == ListKind::Whitelist);
+    let cleared_by_list = evidence
+        .iter()
+        .any(|item| item.kind == ListKind::Whitelist && !item.is_over());
     let good = cleared_by_list || base.is_cleared();
     let conflict = good && evidence.iter().any(|item| item.kind != ListKind::Whitelist);
     let score = match absolute(&evidence) {
@@ -217,18 +235,19 @@ fn base_score(base: Base, policy: &Policy) -> f64 {
 
 /// Sets an entry's weight and what its age has left of it. An entry without dates does not age: nobody knows since when.
 fn age(item: &mut Evidence, policy: &Policy, today: Date) {
-    let (weight, decay) = match item.kind {
-        ListKind::Feed => (policy.feed_weight, policy.feed_decay),
-        ListKind::Darklist => (policy.darklist_weight, policy.darklist_decay),
-        ListKind::Whitelist | ListKind::Blacklist => {
-            item.weight = None;
-            return;
-        }
+    item.weight = match item.kind {
+        ListKind::Feed => item.weight.or(Some(policy.feed_weight)),
+        ListKind::Darklist => item.weight.or(Some(policy.darklist_weight)),
+        ListKind::Whitelist | ListKind::Blacklist => None,
     };
-    item.weight = Some(item.weight.unwrap_or(weight));
-    if let Some(seen) = item.last_seen.or(item.first_seen) {
+    let seen = item.last_seen.or(item.first_seen);
+    if let Some((seen, decay)) = seen.zip(decay(item.kind, policy)) {
         item.decay = Some((decay.left(seen, today) * 1e4).round() / 1e4);
-        item.expires = Some(decay.expires(seen));
+        let over = decay.expires(seen);
+        item.expires = Some(item.expires.map_or(over, |expires| expires.min(over)));
+    }
+    if item.expires.is_some_and(|expires| expires <= today) {
+        item.decay = Some(0.0);
     }
 }
 
@@ -249,7 +268,7 @@ fn absolute(evidence: &[Evidence]) -> Option<(usize, f64)> {
 }
 
 fn position(evidence: &[Evidence], kind: ListKind, scope: Scope) -> Option<usize> {
-    let fits = |item: &Evidence| item.kind == kind && item.scope == scope;
+    let fits = |item: &Evidence| item.kind == kind && item.scope == scope && !item.is_over();
     evidence.iter().position(fits)
 }
 

@@ -21,7 +21,7 @@ use crate::analyst::{Analyst, Models, Opinions};
 use crate::answer::{Answers, Flat, Scored};
 use crate::evidence::Evidence;
 use crate::feature_set::Sources;
-use crate::judgement::{Base, Policy, Source, judge};
+use crate::judgement::{Base, Policy, Source, counts, judge};
 use crate::metrics::{CacheUse, ScoreMetrics};
 use crate::options::Options;
 use crate::pivot::{Pivot, SeenDomain, SeenDomains, pivot};
@@ -209,15 +209,29 @@ impl Scorer {
                 prepared.scored.insert(indicator.clone(), judged);
                 continue;
             }
-            let lists = &prepared.snapshot.lists;
-            let hits = lists.find(indicator, |kind| options.allows(kind));
-            let evidence = hits.iter().map(Evidence::from).collect();
+            let evidence = self.evidence(prepared, indicator, options);
             let judgement = judge(Base::Neutral, evidence, &self.policy, prepared.day);
             if !matches!(judgement.source, Source::Whitelist | Source::Blacklist) {
                 open.insert(indicator.clone());
             }
         }
         open.into_iter().collect()
+    }
+
+    /// What the lists that may speak say of an indicator.
+    fn evidence(
+        &self,
+        prepared: &Prepared,
+        indicator: &Indicator,
+        options: &Options,
+    ) -> Vec<Evidence> {
+        let (policy, day) = (&self.policy, prepared.day);
+        let hits = prepared.snapshot.lists.find_counting(
+            indicator,
+            |kind| options.allows(kind),
+            |kind, entry| counts(kind, entry, policy, day),
+        );
+        hits.iter().map(Evidence::from).collect()
     }
 
     /// What the names that lead to an address come to, each scored by itself.
@@ -322,9 +336,7 @@ impl Scorer {
                 };
             }
         }
-        let lists = &prepared.snapshot.lists;
-        let hits = lists.find(indicator, |kind| options.allows(kind));
-        let evidence = hits.iter().map(Evidence::from).collect();
+        let evidence = self.evidence(prepared, indicator, options);
         let opinion = prepared.opinions.get(indicator).cloned();
         // A model that knows next to nothing about an indicator has no opinion.
         let score = opinion.as_ref().map(|opinion| opinion.score());
@@ -446,6 +458,9 @@ fn address(indicator: &Indicator) -> Option<(IpAddr, Scope)> {
 
 /// What a whitelist's entry makes of a domain at an address. An expression is found in names that somebody chose for that.
 fn vouched(entry: &Evidence) -> Option<Class> {
+    if entry.is_over() {
+        return None;
+    }
     match entry.matched {
         Match::Exact | Match::Range | Match::Subdomain => entry.class,
         Match::Pattern => entry.class.map(|_| Class::Shared),

@@ -92,7 +92,7 @@ fn pivoted(pivot: &Pivot) -> String {
 fn reason(item: &Evidence) -> String {
     let note = if item.points.is_some() {
         ""
-    } else if item.decay == Some(0.0) {
+    } else if item.is_over() {
         " (too old)"
     } else {
         " (overruled)"

@@ -18,7 +18,7 @@ use macula::scorer::{Scorer, Snapshot};
 use proptest::prelude::*;
 use running::{Server, lists};
 use serde_json::{Value, json};
-use threat_lists::{ListKind, Lists};
+use threat_lists::{Library, ListKind, Lists, Settings};
 
 fn scorer(lists: Lists) -> Scorer {
     Scorer::new(lists, Policy::default(), CacheSettings::default())
@@ -59,6 +59,60 @@ fn op_2526_a_flag_says_whether_the_cache_may_answer() {
     let tomorrow = day.saturating_add(1.day());
     let next_day = score(true, &heaviest, tomorrow);
     assert_eq!(next_day, (99.0, false), "reports age by days");
+}
+
+#[test]
+fn what_is_over_gives_way_to_a_wider_entry_that_still_counts() {
+    let feed = "a.evil.test,0.9,,2020-01-01\nevil.test,0.5\nb.old.test,0.9,,2020-01-02\nold.test,0.5,,2020-01-01";
+    let scorer = scorer(lists(&[(ListKind::Feed, "feed", feed)]));
+    let judged = |name: &str| {
+        let indicator: Indicator = name.parse().expect("a name");
+        scorer
+            .score(&scorer.prepared(), &indicator, &Options::default())
+            .0
+    };
+    assert_eq!(judged("a.evil.test").judgement.score, 74.5);
+    let over = judged("b.old.test");
+    let entry = &over.judgement.evidence[0];
+    assert_eq!((over.judgement.score, &*entry.entry), (50.0, "b.old.test"));
+}
+
+#[tokio::test]
+async fn what_is_valid_until_a_day_counts_until_that_day() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bundle = |name: &str| {
+        format!(
+            r#"{{"type": "bundle", "objects": [{{"type": "indicator", "valid_until": "2999-01-01T00:00:00Z",
+                "pattern": "[domain-name:value = '{name}']"}}]}}"#
+        )
+    };
+    for (file, name) in [
+        ("blacklist.json", "evil.test"),
+        ("whitelist.json", "good.test"),
+    ] {
+        std::fs::write(folder.path().join(file), bundle(name)).expect("it is written");
+    }
+    let place = folder.path().to_str().expect("a path of text");
+    let library = Library::open(place, Settings::default()).await;
+    let settings = CacheSettings::default();
+    let scorer = Scorer::new(
+        library.expect("good lists").current(),
+        Policy::default(),
+        settings,
+    );
+    let score = |name: &str, day| {
+        let indicator: Indicator = name.parse().expect("a name");
+        let mut prepared = scorer.prepared();
+        prepared.day = day;
+        let (judged, _) = scorer.score(&prepared, &indicator, &Options::default());
+        let entry = &judged.judgement.evidence[0];
+        (judged.judgement.score, entry.counted, entry.expires)
+    };
+    let (last, over) = (date(2998, 12, 31), date(2999, 1, 1));
+    for (name, expected) in [("evil.test", 100.0), ("good.test", 0.0)] {
+        assert_eq!(score(name, last), (expected, Some(true), Some(over)));
+        assert_eq!(score(name, over), (50.0, Some(false), Some(over)));
+    }
 }
 
 #[test]

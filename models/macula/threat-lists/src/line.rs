@@ -33,6 +33,8 @@ pub struct Entry {
     pub first_seen: Option<Date>,
     /// When the source last saw it.
     pub last_seen: Option<Date>,
+    /// The first day on which it counts no more, if its source says so.
+    pub expires: Option<Date>,
 }
 
 impl Entry {
@@ -44,6 +46,7 @@ impl Entry {
             weight: None,
             first_seen: None,
             last_seen: None,
+            expires: None,
         }
     }
 }
@@ -117,6 +120,7 @@ pub(super) fn parse(kind: ListKind, number: u32, bytes: &[u8]) -> Result<Line, S
         weight,
         first_seen,
         last_seen,
+        expires: None,
     };
     Ok(Line::Entry(pattern, entry))
 }

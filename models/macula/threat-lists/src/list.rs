@@ -327,7 +327,7 @@ impl List {
 
     /// What this list says: about the indicator if it can, else about the host it lives on.
     pub fn find(&self, indicator: &Indicator) -> Option<Hit<'_>> {
-        self.answer(&Question::new(indicator))
+        self.answer(&Question::new(indicator), &|_| true)
     }
 
     /// Brings near what [`answer`](Self::answer) will look at, without waiting for it.
@@ -343,14 +343,22 @@ impl List {
         question.subjects().map(touch).fold(0, |a, b| a ^ b)
     }
 
-    /// As [`find`](Self::find).
-    pub(crate) fn answer(&self, question: &Question<'_>) -> Option<Hit<'_>> {
-        let itself = self.subject(&question.itself);
-        let itself = itself.map(|found| (found, Scope::Itself));
-        let host = || Some((self.subject(question.host.as_ref()?)?, Scope::Host));
-        let ((entry, matched), scope) = itself
-            .or_else(|| self.pattern(question.indicator))
-            .or_else(host)?;
+    /// The closest entry that counts, or the closest if none does.
+    pub(crate) fn answer(
+        &self,
+        question: &Question<'_>,
+        counts: &dyn Fn(&Entry) -> bool,
+    ) -> Option<Hit<'_>> {
+        let mut seen = Seen {
+            counts,
+            closest: None,
+        };
+        let host = question.host.as_ref();
+        let found = self
+            .subject(&question.itself, Scope::Itself, &mut seen)
+            .or_else(|| self.pattern(question.indicator, &mut seen))
+            .or_else(|| self.subject(host?, Scope::Host, &mut seen));
+        let (entry, matched, scope) = found.or(seen.closest)?;
         Some(Hit {
             list: self,
             entry,
@@ -361,7 +369,7 @@ impl List {
 
     /// The entry whose expression is found in the indicator. Whoever is to be found out chooses the text: so a whitelist's
     /// expression is not looked for in what follows a URL's host, and never speaks against an entry for the indicator itself.
-    fn pattern(&self, indicator: &Indicator) -> Option<((Entry, Match), Scope)> {
+    fn pattern(&self, indicator: &Indicator, seen: &mut Seen<'_>) -> Option<Found> {
         let (at, scope) = match (self.kind, indicator) {
             (ListKind::Whitelist, Indicator::Url(url)) => {
                 (self.patterns.find_host(url.host())?, Scope::Host)
@@ -372,51 +380,65 @@ impl List {
             }
         };
         let entry = self.read(at, |record| Some(record.entry()))?;
-        Some(((entry, Match::Pattern), scope))
+        seen.see((entry, Match::Pattern, scope))
     }
 
-    fn subject(&self, subject: &Subject<'_>) -> Option<(Entry, Match)> {
-        let exact = |probe| {
+    fn subject(&self, subject: &Subject<'_>, scope: Scope, seen: &mut Seen<'_>) -> Option<Found> {
+        let exact = |probe, seen: &mut Seen<'_>| {
             let entry = self.latest(probe, |reach| reach.itself)?;
-            Some((entry, Match::Exact))
+            seen.see((entry, Match::Exact, scope))
         };
         match subject {
-            Subject::Name(names) => self.name_or_above(names),
-            Subject::Ip(probe, net) => exact(probe).or_else(|| self.net(net)),
-            Subject::Net(net) => self.net(net),
-            Subject::Exact(probe) => exact(probe),
+            Subject::Name(names) => self.name_or_above(names, scope, seen),
+            Subject::Ip(probe, net) => exact(probe, seen).or_else(|| self.net(net, scope, seen)),
+            Subject::Net(net) => self.net(net, scope, seen),
+            Subject::Exact(probe) => exact(probe, seen),
         }
     }
 
     /// The entry for the smallest listed range that holds all of `net`.
-    fn net(&self, net: &IpNet) -> Option<(Entry, Match)> {
-        let (length, at) = match net {
-            IpNet::V4(net) => {
-                let (found, at) = self.nets.v4.get_lpm(net)?;
-                (found.prefix_len(), *at)
-            }
-            IpNet::V6(net) => {
-                let (found, at) = self.nets.v6.get_lpm(net)?;
-                (found.prefix_len(), *at)
-            }
+    fn net(&self, net: &IpNet, scope: Scope, seen: &mut Seen<'_>) -> Option<Found> {
+        let closest = match net {
+            IpNet::V4(net) => of_v4(self.nets.v4.get_lpm(net)?),
+            IpNet::V6(net) => of_v6(self.nets.v6.get_lpm(net)?),
         };
-        let matched = if length == net.prefix_len() {
-            Match::Exact
-        } else {
-            Match::Range
+        let mut see = |(length, at): (u8, Offset)| {
+            let matched = if length == net.prefix_len() {
+                Match::Exact
+            } else {
+                Match::Range
+            };
+            let entry = self.read(at, |record| Some(record.entry()))?;
+            seen.see((entry, matched, scope))
         };
-        Some((self.read(at, |record| Some(record.entry()))?, matched))
+        if let Some(found) = see(closest) {
+            return Some(found);
+        }
+        let all: Vec<_> = match net {
+            IpNet::V4(net) => self.nets.v4.cover(net).map(of_v4).collect(),
+            IpNet::V6(net) => self.nets.v6.cover(net).map(of_v6).collect(),
+        };
+        all.into_iter().rev().skip(1).find_map(see)
     }
 
     /// The entry for the first of the names, else for the nearest one above it that speaks for sub-domains.
-    fn name_or_above(&self, names: &[Probe<'_>]) -> Option<(Entry, Match)> {
+    fn name_or_above(
+        &self,
+        names: &[Probe<'_>],
+        scope: Scope,
+        seen: &mut Seen<'_>,
+    ) -> Option<Found> {
         let (name, above) = names.split_first()?;
-        if let Some(entry) = self.latest(name, |reach| reach.itself) {
-            return Some((entry, Match::Exact));
+        if let Some(entry) = self.latest(name, |reach| reach.itself)
+            && let Some(found) = seen.see((entry, Match::Exact, scope))
+        {
+            return Some(found);
         }
         let mut above = above.iter().take(self.above(names));
-        let entry = above.find_map(|name| self.latest(name, |reach| reach.below))?;
-        Some((entry, Match::Subdomain))
+        above.find_map(|name| {
+            let entry = self.latest(name, |reach| reach.below)?;
+            seen.see((entry, Match::Subdomain, scope))
+        })
     }
 
     /// How many of the names above a name may have an entry. A name has as many labels as there are names from it to the top.
@@ -443,6 +465,34 @@ impl List {
     }
 }
 
+/// An entry that speaks of an indicator, and how.
+type Found = (Entry, Match, Scope);
+
+/// What was seen on the way from the closest entry to the widest.
+struct Seen<'c> {
+    counts: &'c dyn Fn(&Entry) -> bool,
+    closest: Option<Found>,
+}
+
+impl Seen<'_> {
+    /// Gives an entry back if it counts. Of those that don't, the closest is kept.
+    fn see(&mut self, found: Found) -> Option<Found> {
+        if (self.counts)(&found.0) {
+            return Some(found);
+        }
+        self.closest.get_or_insert(found);
+        None
+    }
+}
+
+fn of_v4((net, at): (Ipv4Net, &Offset)) -> (u8, Offset) {
+    (net.prefix_len(), *at)
+}
+
+fn of_v6((net, at): (Ipv6Net, &Offset)) -> (u8, Offset) {
+    (net.prefix_len(), *at)
+}
+
 fn labels(name: &str) -> usize {
     1 + name.bytes().filter(|byte| *byte == b'.').count()
 }
@@ -464,6 +514,48 @@ mod tests {
     }
 
     const ITSELF: Scope = Scope::Itself;
+
+    #[test]
+    fn a_wider_entry_speaks_where_a_closer_one_does_not_count() {
+        let text = "a.evil.test,0.1\nevil.test,0.2\n*.test,0.9\n198.51.100.7,0.1\n198.51.100.0/25,0.2\n198.51.100.0/24,0.9\n\
+                    http://a.evil.test/x,0.1";
+        let list = List::parse(ListKind::Feed, "sample", text.as_bytes());
+        let found = |indicator: &str, least: f64| {
+            let indicator = indicator.parse().expect("a valid indicator");
+            let counts = |entry: &Entry| entry.weight >= Some(least);
+            let hit = list
+                .answer(&Question::new(&indicator), &counts)
+                .expect("a hit");
+            hit.entry.text.to_string()
+        };
+        for (indicator, expected) in [
+            (
+                "a.evil.test",
+                ["a.evil.test", "evil.test", "*.test", "a.evil.test"],
+            ),
+            (
+                "198.51.100.7",
+                [
+                    "198.51.100.7",
+                    "198.51.100.0/25",
+                    "198.51.100.0/24",
+                    "198.51.100.7",
+                ],
+            ),
+            (
+                "http://a.evil.test/x",
+                [
+                    "http://a.evil.test/x",
+                    "evil.test",
+                    "*.test",
+                    "http://a.evil.test/x",
+                ],
+            ),
+        ] {
+            let texts = [0.1, 0.2, 0.9, 1.0].map(|least| found(indicator, least));
+            assert_eq!(texts, expected, "{indicator}");
+        }
+    }
 
     #[test]
     fn the_longest_range_that_holds_an_address_is_reported() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indicators::Indicator;
 use sha2::{Digest, Sha256};
 
+use crate::line::Entry;
 use crate::list::{Hit, List, ListKind};
 use crate::question::Question;
 
@@ -54,11 +55,22 @@ impl Lists {
 
     /// What the lists of the `wanted` kinds say: at most one hit per list, the one that fits closest.
     pub fn find(&self, indicator: &Indicator, wanted: impl Fn(ListKind) -> bool) -> Vec<Hit<'_>> {
+        self.find_counting(indicator, wanted, |_, _| true)
+    }
+
+    /// The same, but of each list the closest entry that counts; only if none does, the closest.
+    pub fn find_counting(
+        &self,
+        indicator: &Indicator,
+        wanted: impl Fn(ListKind) -> bool,
+        counts: impl Fn(ListKind, &Entry) -> bool,
+    ) -> Vec<Hit<'_>> {
         let question = Question::new(indicator);
         let wanted = || self.iter().filter(|list| wanted(list.kind()));
         // Memory is what takes the time. All of it that will be looked at is asked for before the first of it is waited for.
         let touched = wanted().fold(0, |touched, list| touched ^ list.touch(&question));
         std::hint::black_box(touched);
-        wanted().filter_map(|list| list.answer(&question)).collect()
+        let answer = |list| List::answer(list, &question, &|entry| counts(list.kind(), entry));
+        wanted().filter_map(answer).collect()
     }
 }

@@ -7,7 +7,7 @@
 //! u32 length of what follows
 //! u32 line | u8 flags | u8 family | u16 n, n bytes of the key
 //! where the flags say so: [u16 n, n bytes of the entry's text, if it is not the key]
-//!     [f64 weight] [i32 first seen] [i32 last seen]      in days since 1970-01-01
+//!     [f64 weight] [i32 first seen] [i32 last seen] [i32 expires]      in days since 1970-01-01
 //! ```
 
 use std::fs::File;
@@ -41,6 +41,7 @@ const LAST_SEEN: u8 = 4;
 const ITSELF: u8 = 8;
 const BELOW: u8 = 16;
 const TEXT: u8 = 32;
+const EXPIRES: u8 = 64;
 
 /// What a name's entry speaks of. Entries of other families speak of themselves only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub(crate) struct Record<'b> {
     weight: Option<f64>,
     first_seen: Option<i32>,
     last_seen: Option<i32>,
+    expires: Option<i32>,
 }
 
 impl RecordWriter {
@@ -99,6 +101,7 @@ impl RecordWriter {
         let flags = flag(entry.weight.is_some(), WEIGHT)
             | flag(entry.first_seen.is_some(), FIRST_SEEN)
             | flag(entry.last_seen.is_some(), LAST_SEEN)
+            | flag(entry.expires.is_some(), EXPIRES)
             | flag(reach.itself, ITSELF)
             | flag(reach.below, BELOW)
             | flag(entry.text.as_bytes() != key.bytes(), TEXT);
@@ -116,7 +119,8 @@ impl RecordWriter {
         if let Some(weight) = entry.weight {
             record.extend_from_slice(&weight.to_le_bytes());
         }
-        for date in [entry.first_seen, entry.last_seen].into_iter().flatten() {
+        let dates = [entry.first_seen, entry.last_seen, entry.expires];
+        for date in dates.into_iter().flatten() {
             record.extend_from_slice(&days(date).to_le_bytes());
         }
         let length = u32::try_from(record.len() - 4).map_err(io::Error::other)?;
@@ -172,6 +176,7 @@ impl Record<'_> {
             weight: self.weight,
             first_seen: self.first_seen.and_then(date),
             last_seen: self.last_seen.and_then(date),
+            expires: self.expires.and_then(date),
         }
     }
 }
@@ -233,6 +238,7 @@ fn record(bytes: &[u8]) -> Option<Record<'_>> {
         weight,
         first_seen: day(FIRST_SEEN)?,
         last_seen: day(LAST_SEEN)?,
+        expires: day(EXPIRES)?,
     })
 }
 
@@ -273,20 +279,23 @@ mod tests {
             any::<u32>(),
             weight,
             date.clone(),
-            date,
+            (date.clone(), date),
             any::<(bool, bool)>(),
         )
-            .prop_map(|(key, text, line, weight, first, last, (itself, below))| {
-                let day = |(year, month, day)| Date::constant(year, month, day);
-                let entry = Entry {
-                    text: text.into(),
-                    line,
-                    weight,
-                    first_seen: first.map(day),
-                    last_seen: last.map(day),
-                };
-                (key, entry, itself, below)
-            })
+            .prop_map(
+                |(key, text, line, weight, first, (last, expires), (itself, below))| {
+                    let day = |(year, month, day)| Date::constant(year, month, day);
+                    let entry = Entry {
+                        text: text.into(),
+                        line,
+                        weight,
+                        first_seen: first.map(day),
+                        last_seen: last.map(day),
+                        expires: expires.map(day),
+                    };
+                    (key, entry, itself, below)
+                },
+            )
     }
 
     proptest! {

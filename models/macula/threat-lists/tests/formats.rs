@@ -258,6 +258,29 @@ async fn of_a_stix_bundle_the_simple_patterns_that_are_still_valid_are_taken() {
 }
 
 #[tokio::test]
+async fn until_when_a_stix_indicator_is_valid_is_kept() {
+    let indicator = |name: &str, until: &str| {
+        format!(
+            r#"{{"type": "indicator", "valid_until": "{until}", "pattern": "[domain-name:value = '{name}.test']"}}"#
+        )
+    };
+    let objects = [
+        indicator("midnight", "2999-01-01T00:00:00Z"),
+        indicator("noon", "2999-01-01T12:00:00Z"),
+    ];
+    let bundle = format!(
+        r#"{{"type": "bundle", "objects": [{}]}}"#,
+        objects.join(",")
+    );
+    let (_folder, lists) = load("blacklist.json", &bundle).await;
+    for (name, expected) in [("midnight.test", "2999-01-01"), ("noon.test", "2999-01-02")] {
+        let hits = lists.find(&name.parse().unwrap(), |_| true);
+        let expires = hits[0].entry.expires.map(|day| day.to_string());
+        assert_eq!(expires.as_deref(), Some(expected), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn json_that_is_no_list_stops_the_start_and_says_what_was_expected() {
     let message = failure("blacklist.json", r#"["evil.test"]"#).await;
     assert!(message.contains("neither a STIX bundle"), "{message}");

@@ -3,7 +3,9 @@
 
 use std::io;
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{date, invalid};
@@ -59,6 +61,7 @@ fn entries(
     if is_benign && kind != ListKind::Whitelist {
         return Err("it is an indicator of something benign".to_owned());
     }
+    let mut expires = None;
     if let Some(until) = text("valid_until") {
         let until: Timestamp = until
             .parse()
@@ -66,6 +69,7 @@ fn entries(
         if until <= now {
             return Ok(Vec::new());
         }
+        expires = day_after(until);
     }
     let confidence = object.get("confidence").and_then(Value::as_f64);
     let weight = confidence
@@ -82,11 +86,18 @@ fn entries(
             weight,
             first_seen,
             last_seen,
+            expires,
             ..Entry::new(value)
         };
         Ok((pattern, entry))
     };
     values.into_iter().map(entry).collect()
+}
+
+/// The first day of which nothing is before a time. Scores are made by days, so that a day that has begun counts whole.
+fn day_after(until: Timestamp) -> Option<Date> {
+    let last = until.checked_sub(SignedDuration::from_nanos(1)).ok()?;
+    last.to_zoned(TimeZone::UTC).date().tomorrow().ok()
 }
 
 /// The values a pattern compares with: `[domain-name:value = 'a.test' OR url:value = 'http://b.test/'] OR […]`.
