@@ -54,6 +54,9 @@ pub struct ListAnswer {
     pub version: String,
     /// How many entries it has.
     pub entries: usize,
+    /// When its file was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub written: Timestamp,
     /// The weight it gives itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
@@ -136,8 +139,12 @@ pub struct ModelDescription {
 /// Whether the service can score.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Ready {
-    /// It can.
+    /// Whether it can.
     pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub problems: Vec<String>,
     /// By which lists.
     pub loaded: Loaded,
 }
@@ -205,6 +212,7 @@ impl From<&List> for ListAnswer {
             name: list.name().to_owned(),
             version: list.version().to_owned(),
             entries: list.len(),
+            written: list.written(),
             weight: list.weight(),
             class: list.class(),
             set_aside: list.set_aside_count(),

@@ -21,6 +21,7 @@ pub struct ScoreMetrics {
     cache_bytes: Gauge,
     entries: Family<ListLabel, Gauge>,
     set_aside: Family<ListLabel, Gauge>,
+    file_age: Family<ListLabel, Gauge>,
     age: Gauge,
     epoch: Gauge,
 }
@@ -76,6 +77,9 @@ impl ScoreMetrics {
         registry.register("list_entries", help, self.entries.clone());
         let help = "Lines of each list that could not be used";
         registry.register("list_lines_set_aside", help, self.set_aside.clone());
+        let help = "How long ago the file of each list was written";
+        let age = self.file_age.clone();
+        registry.register_with_unit("list_file_age", help, Unit::Seconds, age);
         let help = "Since when the lists are in use";
         registry.register_with_unit("lists_age", help, Unit::Seconds, self.age.clone());
         let help = "How often the lists were changed in this process";
@@ -122,6 +126,8 @@ impl ScoreMetrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.entries.clear();
         self.set_aside.clear();
+        self.file_age.clear();
+        let now = Timestamp::now().as_second();
         for list in snapshot.lists.iter() {
             let label = ListLabel {
                 kind: list.kind().name(),
@@ -130,9 +136,10 @@ impl ScoreMetrics {
             self.entries.get_or_create(&label).set(number(list.len()));
             let aside = number(list.set_aside_count());
             self.set_aside.get_or_create(&label).set(aside);
+            let age = now - list.written().as_second();
+            self.file_age.get_or_create(&label).set(age);
         }
-        self.age
-            .set(Timestamp::now().as_second() - snapshot.since.as_second());
+        self.age.set(now - snapshot.since.as_second());
         self.epoch
             .set(i64::try_from(snapshot.epoch).unwrap_or(i64::MAX));
         let (entries, bytes) = scorer.cache_size();

@@ -14,7 +14,7 @@ use indicators::{Host, Indicator};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use threat_lists::{Class, Lists, Match, Scope};
+use threat_lists::{Class, List, Lists, Match, Scope};
 use tokio::time::Instant;
 
 use crate::analyst::{Analyst, Models, Opinions};
@@ -38,6 +38,7 @@ pub struct Scorer {
     policy: Policy,
     analyst: Option<Arc<Analyst>>,
     sources: Sources,
+    max_list_age: Option<Duration>,
     cache: ScoreCache,
     metrics: ScoreMetrics,
 }
@@ -66,6 +67,7 @@ impl Scorer {
             policy,
             analyst: None,
             sources: Sources::default(),
+            max_list_age: None,
             cache: ScoreCache::new(cache),
             metrics: ScoreMetrics::default(),
         }
@@ -77,6 +79,31 @@ impl Scorer {
         self.sources = Sources::of(analyst.gatherers());
         self.analyst = Some(analyst);
         self
+    }
+
+    /// The same, but not ready when the file of a list was written longer ago than this.
+    #[must_use]
+    pub fn with_max_list_age(mut self, age: Option<Duration>) -> Scorer {
+        self.max_list_age = age;
+        self
+    }
+
+    /// Why this should not be asked for scores, if there is a reason: lists that nobody keeps up to date.
+    pub fn problems(&self, snapshot: &Snapshot, now: Timestamp) -> Vec<String> {
+        let Some(most) = self.max_list_age else {
+            return Vec::new();
+        };
+        let problem = |list: &List| {
+            let age = Duration::try_from(now.duration_since(list.written())).unwrap_or_default();
+            (age > most).then(|| {
+                let (title, age) = (list.title(), in_words(age));
+                format!(
+                    "{title} is {age} old; at most {} are allowed",
+                    in_words(most)
+                )
+            })
+        };
+        snapshot.lists.iter().filter_map(problem).collect()
     }
 
     /// The analyst, if there is one.
@@ -464,6 +491,17 @@ fn vouched(entry: &Evidence) -> Option<Class> {
     match entry.matched {
         Match::Exact | Match::Range | Match::Subdomain => entry.class,
         Match::Pattern => entry.class.map(|_| Class::Shared),
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600, seconds / 60);
+    match (days, hours, minutes) {
+        (2.., ..) => format!("{days} days"),
+        (_, 2.., _) => format!("{hours} hours"),
+        (_, _, 2..) => format!("{minutes} minutes"),
+        _ => format!("{seconds} seconds"),
     }
 }
 

@@ -254,18 +254,30 @@ async fn alive() -> Response {
     health().await
 }
 
-/// Whether it can score. It only listens once the lists are loaded, so whoever can ask is told yes.
+/// Whether it should be asked for scores. It only listens once the lists are loaded, so all that can be wrong is that they are
+/// too old.
 #[utoipa::path(
     get, path = "/ready", tag = "probes",
-    responses((status = 200, description = "It can.", body = Ready)),
+    responses(
+        (status = 200, description = "It should.", body = Ready),
+        (status = 503, description = "It should not, for the reasons given.", body = Ready),
+    ),
 )]
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.scorer.snapshot();
-    let answer = Ready {
-        ready: true,
-        loaded: Loaded::of(&snapshot, Timestamp::now()),
+    let now = Timestamp::now();
+    let problems = app.scorer.problems(&snapshot, now);
+    let status = if problems.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    json_response(StatusCode::OK, &answer)
+    let answer = Ready {
+        ready: problems.is_empty(),
+        problems,
+        loaded: Loaded::of(&snapshot, now),
+    };
+    json_response(status, &answer)
 }
 
 /// Which program this is.

@@ -2,14 +2,17 @@
 
 #[path = "running/process.rs"]
 mod running;
+#[path = "running/server.rs"]
+mod server;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use running::{LISTS, Running, endpoint};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn macula(arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_macula");
@@ -192,4 +195,47 @@ fn the_admin_routes_have_a_listener_of_their_own_and_only_if_asked_for() {
         .expect("must be taken");
     assert!(read(stream).starts_with("HTTP/1.1 200"));
     server.stop();
+}
+
+#[test]
+fn lists_that_nobody_renews_make_it_not_ready_if_that_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lists = folder.path().join("lists");
+    fs::create_dir(&lists).expect("a folder");
+    for name in ["blacklist.txt", "whitelist.txt"] {
+        fs::write(lists.join(name), "a.test").expect("it is written");
+    }
+    let old = SystemTime::now() - Duration::from_secs(3 * 86_400);
+    let file = fs::File::options()
+        .write(true)
+        .open(lists.join("blacklist.txt"));
+    file.and_then(|file| file.set_modified(old))
+        .expect("it is ours");
+    let place = lists.to_str().expect("a path of text");
+    let ready = |more: &[&str]| {
+        let server = Running::start(folder.path(), &[&["--lists", place], more].concat());
+        let url = endpoint(folder.path())["url"].clone();
+        let address = url.as_str().and_then(|url| url.strip_prefix("http://"));
+        let address = address.expect("a URL").trim_end_matches('/').parse();
+        let reply = server::ask(address.expect("an address"), "GET", "/ready", &[], b"");
+        server.stop();
+        (reply.status, reply.json())
+    };
+    let (status, answer) = ready(&["--max-list-age", "2days"]);
+    assert_eq!(
+        (status, &answer["ready"], &answer["problems"]),
+        (
+            503,
+            &Value::from(false),
+            &json!(["blacklist is 3 days old; at most 2 days are allowed"])
+        )
+    );
+    for more in [&["--max-list-age", "4days"][..], &[]] {
+        let (status, answer) = ready(more);
+        assert_eq!(
+            (status, &answer["ready"]),
+            (200, &Value::from(true)),
+            "{more:?}"
+        );
+    }
 }

@@ -161,10 +161,19 @@ impl Gatherers {
             let policies = Policies::local();
             gatherers.push(Arc::new(Gatherer::new(source, policies, around.clone())));
         }
+        let names = gatherers.iter().map(|gatherer| gatherer.name());
+        if let Some(name) = repeated(names.chain(disabled.iter().map(|(name, ..)| name.as_str()))) {
+            return Err(StartError::Repeated(name.to_owned()));
+        }
         let enabled = gatherers.iter().flat_map(|g| g.features());
         let features = enabled.chain(disabled.iter().flat_map(|(_, features, _)| features));
+        let features: Vec<_> = features.cloned().collect();
+        let names = features.iter().map(|feature| feature.name.as_str());
+        if let Some(feature) = repeated(names) {
+            return Err(StartError::FeatureOfTwo(feature.to_owned()));
+        }
         Ok(Gatherers {
-            features: features.cloned().collect(),
+            features,
             gatherers,
             disabled,
             around,
@@ -490,6 +499,12 @@ impl Plan {
         } else {
             Some(find_mapping(name, folder)?)
         };
+        if let Some(other) = mapping.as_ref().filter(|mapping| mapping.name != name) {
+            return Err(StartError::OtherName {
+                gatherer: name.into(),
+                mapping: other.name.clone(),
+            });
+        }
         let mut policies = match &mapping {
             Some(mapping) => Policies {
                 cache: mapping.cache.clone(),
@@ -549,6 +564,12 @@ impl Plan {
         };
         Ok(Arc::new(HttpSource::new(mapping, config)?))
     }
+}
+
+/// The first that is there more than once.
+fn repeated<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
 }
 
 fn find_mapping(name: &str, folder: Option<&Path>) -> Result<Mapping, StartError> {
@@ -635,6 +656,22 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A mapping that is called otherwise than its file: the two would be taken for two sources, or for another one.
+    #[error(
+        "the mapping of the gatherer `{gatherer}` calls itself `{mapping}`; both must have the same name"
+    )]
+    OtherName {
+        /// What the settings say.
+        gatherer: String,
+        /// What the mapping says.
+        mapping: String,
+    },
+    /// Two gatherers of one name.
+    #[error("there are two gatherers called `{0}`")]
+    Repeated(String),
+    /// A feature that two gatherers tell, so that nobody could say whose counts.
+    #[error("two gatherers tell the feature `{0}`; give it another name in one of the mappings")]
+    FeatureOfTwo(String),
     /// A cache policy that is none.
     #[error("the cache policy of the gatherer `{gatherer}` is wrong")]
     CachePolicy {

@@ -385,6 +385,19 @@ async fn a_mapping_in_the_settings_folder_replaces_the_shipped_one_or_adds_a_ser
     assert_eq!(told(&gathered), json!({"acme_rank": 3.0, "geo_rank": 3.0}));
     assert_eq!(upstream.seen()[0].target, "/own/2606%3A4700%3A%3A1");
 
+    // Two mappings of one name, or with one feature, would be taken for one another.
+    let wrong = async |mapping: String, words: [&str; 2]| {
+        std::fs::write(folder.path().join("acme.toml"), mapping).unwrap();
+        let config = gatherers::Config::parse(&text).unwrap();
+        let clock = Hands::new().clock();
+        let failed = gatherers::Gatherers::start(&config, Vec::new(), clock).await;
+        let told = failed.unwrap_err().to_string();
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    };
+    wrong(mapping("geo"), ["`acme`", "`geo`"]).await;
+    let same_feature = mapping("acme").replace("acme_rank", "geo_rank");
+    wrong(same_feature, ["two gatherers", "`geo_rank`"]).await;
+
     std::fs::write(folder.path().join("acme.toml"), "name = \"acme\"").unwrap();
     let config = gatherers::Config::parse(&text).unwrap();
     let clock = Hands::new().clock();

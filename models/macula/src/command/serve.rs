@@ -38,6 +38,9 @@ pub(crate) struct Serve {
     /// For how many seconds a score may be given again.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     cache_time: u32,
+    /// `/ready` answers 503 when the file of a list was written longer ago than this (`36h`, `7days`); by default at no age.
+    #[arg(long, value_name = "TIME")]
+    max_list_age: Option<humantime::Duration>,
     #[command(flatten)]
     scoring: Scoring,
 }
@@ -57,7 +60,8 @@ impl Serve {
         let analyst = self.scoring.analyst().await?;
         let lists = library.current();
         let scorer = self.scoring.scorer(lists, analyst.clone(), self.cache());
-        let scorer = Arc::new(scorer);
+        let max_age = self.max_list_age.map(Into::into);
+        let scorer = Arc::new(scorer.with_max_list_age(max_age));
         let _file = bound.announce(&FUNCTIONS)?;
         let snapshot = scorer.snapshot();
         tracing::info!(

@@ -33,7 +33,12 @@ impl Running {
     pub(crate) fn start(folder: &Path, more: &[&str]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_macula"))
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--endpoint-file", "endpoint.dat", "--lists", LISTS])
+            .args(["--endpoint-file", "endpoint.dat"])
+            .args(if more.contains(&"--lists") {
+                &[][..]
+            } else {
+                &["--lists", LISTS]
+            })
             .args(more)
             .current_dir(folder)
             .env_remove("RUST_LOG")

@@ -102,6 +102,17 @@ fn date(text: &str) -> Result<jiff::civil::Date, String> {
     crate::line::parse_date(day)
 }
 
+/// The weight of a confidence in percent. One of 0 is no report: its own source does not stand behind it.
+fn weight_of(percent: f64) -> Result<f64, String> {
+    if percent == 0.0 {
+        return Err("its confidence is 0, so nobody stands behind it".to_owned());
+    }
+    let range = 0.0..=100.0;
+    let percent = Some(percent).filter(|percent| range.contains(percent));
+    let weight = percent.map(|percent| percent / 100.0);
+    weight.ok_or_else(|| "its confidence is not between 0 and 100".to_owned())
+}
+
 /// Passes everything on and digests it.
 struct Digesting<'r> {
     content: &'r mut dyn Read,

@@ -129,6 +129,8 @@ pub struct ListStatus {
     pub entries: usize,
     /// How many lines could not be used.
     pub set_aside: usize,
+    /// When its file was written.
+    pub written: Timestamp,
     /// When it was read.
     pub loaded: Timestamp,
     /// When its file was looked at last.
@@ -240,6 +242,7 @@ impl Library {
             version: volume.list.version().to_owned(),
             entries: volume.list.len(),
             set_aside: volume.list.set_aside_count(),
+            written: volume.list.written(),
             loaded: volume.loaded,
             checked: volume.checked,
             problem: shelf
@@ -379,7 +382,7 @@ impl Library {
             let list = work.format.read(&input, &mut content)?;
             // Written in place while we read: what we have may be half of it.
             match content.metadata()?.len() {
-                size if size == work.size() => Ok(list),
+                size if size == work.size() => Ok(list.written_at(work.written())),
                 _ => Err(std::io::Error::other("it changed while it was read")),
             }
         });

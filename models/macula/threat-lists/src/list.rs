@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indicators::Indicator;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
 use prefix_trie::PrefixMap;
 use serde::Serialize;
 use tracing::error;
@@ -61,6 +62,7 @@ pub struct List {
     fewest_labels: usize,
     records: Records,
     set_aside: SetAside,
+    written: Timestamp,
 }
 
 /// The ranges of a list, and where their entries stand.
@@ -244,6 +246,7 @@ impl ListBuilder {
             fewest_labels: self.fewest_labels,
             records,
             set_aside: self.set_aside,
+            written: Timestamp::now(),
         })
     }
 }
@@ -259,7 +262,7 @@ impl List {
             kind,
             name,
             folder: &std::env::temp_dir(),
-            now: jiff::Timestamp::now(),
+            now: Timestamp::now(),
         };
         crate::format::Format::Lines
             .read(&input, &mut &*bytes)
@@ -308,6 +311,16 @@ impl List {
     /// Whether it has no entry.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
+    }
+
+    /// When its file was written, or, if it was not made of a file, the list.
+    pub fn written(&self) -> Timestamp {
+        self.written
+    }
+
+    /// The same list, of a file that was written then.
+    pub(crate) fn written_at(self, written: Timestamp) -> List {
+        List { written, ..self }
     }
 
     /// The first lines that could not be used; [`set_aside_count`](Self::set_aside_count) tells how many there were.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use hdfs_native_object_store::HdfsObjectStoreBuilder;
+use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -188,6 +189,11 @@ impl ListFile {
     /// What tells it from the other files of its place.
     pub(crate) fn id(&self) -> &str {
         self.location.as_ref()
+    }
+
+    /// When it was written.
+    pub(crate) fn written(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.stamp.modified).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// How many bytes it has.

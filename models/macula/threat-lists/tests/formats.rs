@@ -78,6 +78,33 @@ async fn the_header_of_a_csv_file_may_stand_in_a_remark() {
 }
 
 #[tokio::test]
+async fn what_nobody_stands_behind_is_set_aside() {
+    let csv =
+        "domain,confidence\na.test,0\nb.test,101\nc.test,much\nd.test,1\ne.test,\nf.test,-0\n";
+    let (_folder, lists) = load("blacklist.csv", csv).await;
+    let list = lists.iter().next().unwrap();
+    let aside = list.set_aside().iter().map(|bad| (bad.line, &*bad.reason));
+    let not_between = "its confidence is not between 0 and 100";
+    let nobody = "its confidence is 0, so nobody stands behind it";
+    assert_eq!(
+        aside.collect::<Vec<_>>(),
+        [
+            (2, nobody),
+            (3, not_between),
+            (4, "the confidence `much` is not a number"),
+            (7, nobody)
+        ]
+    );
+    let weight = |name: &str| lists.find(&name.parse().unwrap(), |_| true)[0].entry.weight;
+    assert_eq!((weight("d.test"), weight("e.test")), (Some(0.01), None));
+    let indicator =
+        r#"{"type": "indicator", "confidence": 0, "pattern": "[domain-name:value = 'a.test']"}"#;
+    let bundle = format!(r#"{{"type": "bundle", "objects": [{indicator}]}}"#);
+    let message = failure("blacklist.json", &bundle).await;
+    assert!(message.contains(nobody), "{message}");
+}
+
+#[tokio::test]
 async fn a_csv_file_without_a_column_of_indicators_stops_the_start() {
     let message = failure("blacklist.csv", "name,colour\nevil.test,red\n").await;
     assert!(message.contains("no column of the header"), "{message}");

@@ -10,7 +10,7 @@ use std::io::{self, BufRead};
 use csv_core::{ReadRecordResult, Reader};
 
 use super::lines::each_line;
-use super::{date, invalid, lines};
+use super::{date, invalid, lines, weight_of};
 use crate::line::{Entry, MAX_LINE, Pattern, parse_pattern, parse_weight};
 use crate::list::ListBuilder;
 
@@ -196,10 +196,7 @@ impl Columns {
         let text = field(Some(self.indicator)).ok_or("the row has no indicator")?;
         let weight = match field(self.weight) {
             Some(weight) => Some(parse_weight(weight)?),
-            None => field(self.confidence)
-                .map(confidence)
-                .transpose()?
-                .flatten(),
+            None => field(self.confidence).map(confidence).transpose()?,
         };
         let entry = Entry {
             line,
@@ -212,11 +209,9 @@ impl Columns {
     }
 }
 
-/// A weight of a confidence in percent; none at all says nothing.
-fn confidence(text: &str) -> Result<Option<f64>, String> {
-    let percent = text.parse::<f64>().ok();
-    let percent = percent
-        .filter(|percent| (0.0..=100.0).contains(percent))
-        .ok_or_else(|| format!("the confidence `{text}` is not a number from 0 to 100"))?;
-    Ok((percent > 0.0).then_some(percent / 100.0))
+/// A weight of a confidence in percent.
+fn confidence(text: &str) -> Result<f64, String> {
+    let percent = text.parse::<f64>();
+    let percent = percent.map_err(|_| format!("the confidence `{text}` is not a number"))?;
+    weight_of(percent)
 }

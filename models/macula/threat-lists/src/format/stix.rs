@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{date, invalid};
+use super::{date, invalid, weight_of};
 use crate::line::{Entry, Pattern, parse_pattern};
 use crate::list::{ListBuilder, ListKind};
 
@@ -72,9 +72,7 @@ fn entries(
         expires = day_after(until);
     }
     let confidence = object.get("confidence").and_then(Value::as_f64);
-    let weight = confidence
-        .filter(|percent| (1.0..=100.0).contains(percent))
-        .map(|percent| percent / 100.0);
+    let weight = confidence.map(weight_of).transpose()?;
     let first_seen = text("valid_from").map(date).transpose()?;
     let last_seen = text("modified").map(date).transpose()?;
     let values = values(text("pattern").ok_or("it has no pattern")?)?;
