@@ -3,6 +3,7 @@
 //! `/api/score` answers with one object whose keys are the caller's own texts, in their order, or with an object on each line;
 //! `/apply` with a flat object, for the caller's language picks single values out of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,7 +29,15 @@ pub struct Scored<'a> {
     pub key: &'a str,
     /// What it came to.
     pub outcome: Result<(&'a Indicator, Arc<Judged>, bool), &'a ItemError>,
+    /// Whether a model may be asked why: of one batch only [`EXPLAINED`] are.
+    pub explained: bool,
 }
+
+/// So many items of a batch are explained by their models. Each may take a millisecond.
+pub const EXPLAINED: usize = 500;
+
+/// What those that are not are told.
+const UNEXPLAINED: &str = "only the first 500 indicators of a request that a model judges are explained; ask for the others in another request";
 
 /// Several answers under their keys.
 #[derive(Debug)]
@@ -101,9 +110,9 @@ pub struct Meta<'a> {
     #[schema(value_type = Option<BTreeMap<String, Object>>)]
     pub overrides: Option<&'a BTreeMap<String, gatherers::Value>>,
     /// What the caller should know: parameters that do nothing.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[serde(skip_serializing_if = "is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    pub warnings: &'a [String],
+    pub warnings: Cow<'a, [String]>,
     /// Why the item failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemFailure>,
@@ -277,18 +286,45 @@ impl Answers<'_> {
         Ok(out)
     }
 
+    /// What there is to tell about the request as a whole.
+    pub fn all_warnings(&self) -> impl Iterator<Item = &str> {
+        let warnings = self.warnings.iter().map(String::as_str);
+        let left_out = self.scored.iter().any(|scored| !scored.explained);
+        warnings.chain(left_out.then_some(UNEXPLAINED))
+    }
+
     fn answer<'s>(&'s self, scored: &'s Scored<'s>) -> Answer<'s> {
         match &scored.outcome {
-            Ok((indicator, judged, cached)) => self.judged(indicator, judged, *cached),
+            Ok((indicator, judged, cached)) => {
+                let answer = self.judged(indicator, judged, *cached, scored.explained);
+                if scored.explained {
+                    return answer;
+                }
+                let mut warnings = self.warnings.to_vec();
+                warnings.push(UNEXPLAINED.to_owned());
+                Answer {
+                    meta: Meta {
+                        warnings: warnings.into(),
+                        ..answer.meta
+                    },
+                    ..answer
+                }
+            }
             Err(error) => self.failed(error),
         }
     }
 
-    fn judged<'s>(&'s self, indicator: &Indicator, judged: &'s Judged, cached: bool) -> Answer<'s> {
+    fn judged<'s>(
+        &'s self,
+        indicator: &Indicator,
+        judged: &'s Judged,
+        cached: bool,
+        explained: bool,
+    ) -> Answer<'s> {
         let options = self.options;
         let judgement = &judged.judgement;
-        let reasons = options.explain || options.summary;
-        let reasons = judged.opinion.as_ref().filter(|_| reasons);
+        let (explain, summarise) = (options.explain && explained, options.summary && explained);
+        let reasons = judged.opinion.as_ref().filter(|_| explain || summarise);
         let reasons = reasons.map(|opinion| opinion.explain());
         let rules = Rules {
             conflict: judgement.conflict,
@@ -308,15 +344,12 @@ impl Answers<'_> {
                 rules: options.use_rule.then_some(rules),
                 model: judged.opinion.as_deref().map(ModelOpinion::of),
                 pivot: judged.pivot.as_ref().map(PivotAnswer::of),
-                explanation: options
-                    .explain
+                explanation: explain
                     .then(|| Explanation::of(judged, reasons.as_ref(), options.explain_items)),
-                summary: options
-                    .summary
-                    .then(|| summary(judgement, reasons.as_ref())),
+                summary: summarise.then(|| summary(judgement, reasons.as_ref())),
                 features: options.feature_set(),
                 overrides: Some(&options.overrides).filter(|told| !told.is_empty()),
-                warnings: self.warnings,
+                warnings: self.warnings.into(),
                 error: None,
             },
         }
@@ -341,11 +374,15 @@ impl Answers<'_> {
                 summary: None,
                 features: None,
                 overrides: None,
-                warnings: self.warnings,
+                warnings: self.warnings.into(),
                 error: Some(ItemFailure::from(error)),
             },
         }
     }
+}
+
+fn is_empty(warnings: &[String]) -> bool {
+    warnings.is_empty()
 }
 
 impl From<&ItemError> for ItemFailure {

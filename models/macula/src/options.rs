@@ -212,6 +212,11 @@ impl Options {
         self.use_cache && self.use_feature_cache && self.overrides.is_empty()
     }
 
+    /// Whether a model that has judged is to be asked why.
+    pub fn wants_reasons(&self) -> bool {
+        self.explain || self.summary
+    }
+
     /// Whether lists of this kind may speak.
     pub fn allows(&self, kind: ListKind) -> bool {
         self.use_rule

@@ -15,10 +15,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use threat_lists::{Class, List, Lists, Match, Scope};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::analyst::{Analyst, Models, Opinions};
-use crate::answer::{Answers, Flat, Scored};
+use crate::answer::{Answers, EXPLAINED, Flat, Scored};
 use crate::evidence::Evidence;
 use crate::feature_set::Sources;
 use crate::judgement::{Base, Policy, Source, counts, judge};
@@ -30,6 +31,9 @@ use crate::score_cache::{CacheSettings, Judged, ScoreCache, ScoreKey};
 
 /// How long a request may wait for all that it asks others.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many indicators are looked up or scored in one go by a thread that serves requests.
+const INLINE: usize = 64;
 
 /// Scores indicators.
 #[derive(Debug)]
@@ -154,16 +158,56 @@ impl Scorer {
         items: impl IntoIterator<Item = &'i Item>,
         options: &Options,
     ) -> Prepared {
+        let (prepared, open) = self.look_up(items, options);
+        self.ask(prepared, open, options).await
+    }
+
+    /// The same for a batch, of which a large one is looked up on a thread of its own: a thread that serves requests would serve
+    /// nobody else meanwhile.
+    ///
+    /// # Errors
+    /// When the look-up panicked.
+    pub async fn prepare_batch(
+        self: &Arc<Self>,
+        request: &Arc<ScoreRequest>,
+    ) -> Result<Prepared, JoinError> {
+        if self.analyst.is_none() || request.items.len() <= INLINE {
+            return Ok(self.prepare(&request.items, &request.options).await);
+        }
+        let (this, batch) = (Arc::clone(self), Arc::clone(request));
+        let work = move || this.look_up(&batch.items, &batch.options);
+        let (prepared, open) = tokio::task::spawn_blocking(work).await?;
+        Ok(self.ask(prepared, open, &request.options).await)
+    }
+
+    /// What can be had without asking anybody, and the indicators for which that is not enough.
+    fn look_up<'i>(
+        &self,
+        items: impl IntoIterator<Item = &'i Item>,
+        options: &Options,
+    ) -> (Prepared, Vec<Indicator>) {
         let mut prepared = self.prepared();
-        let Some(analyst) = &self.analyst else {
+        if self.analyst.is_none() {
+            return (prepared, Vec::new());
+        }
+        let items = items.into_iter();
+        let indicators = items.filter_map(|item| item.indicator.as_ref().ok());
+        let open = self.open(&mut prepared, indicators, options);
+        (prepared, open)
+    }
+
+    /// Asks models, and whoever knows the domains of addresses.
+    async fn ask(
+        &self,
+        mut prepared: Prepared,
+        mut open: Vec<Indicator>,
+        options: &Options,
+    ) -> Prepared {
+        let Some(analyst) = self.analyst.as_ref().filter(|_| !open.is_empty()) else {
             return prepared;
         };
         let until = Instant::now() + PATIENCE;
         let gathering = options.gather_options();
-        let indicators = items
-            .into_iter()
-            .filter_map(|item| item.indicator.as_ref().ok());
-        let mut open = self.open(&mut prepared, indicators, options);
         let wanted = (options.pivot(), self.policy.pivot.recent_days);
         let pivoted = open
             .iter()
@@ -183,7 +227,11 @@ impl Scorer {
             .filter(|name| name.leads_here == Ok(true))
             .map(|name| Indicator::Domain(name.name.clone()))
             .collect();
-        let mut open = self.open(&mut prepared, &domains, options);
+        let mut open = Vec::new();
+        for domains in domains.chunks(INLINE) {
+            open.extend(self.open(&mut prepared, domains, options));
+            tokio::task::yield_now().await;
+        }
         open.retain(|domain| !prepared.opinions.contains_key(domain));
         // What the caller supposes is supposed of the items, and not of others.
         let gathering = GatherOptions {
@@ -192,7 +240,10 @@ impl Scorer {
         };
         let opinions = analyst.opinions(&prepared.models, open, &gathering, until);
         prepared.opinions.extend(opinions.await);
-        for (ip, names) in names {
+        for (at, (ip, names)) in names.into_iter().enumerate() {
+            if at % INLINE == INLINE - 1 {
+                tokio::task::yield_now().await;
+            }
             let pivoted = self.pivot(&prepared, names, options);
             self.metrics.pivoted(pivoted.pivot.status());
             prepared.pivots.insert(ip, pivoted);
@@ -304,8 +355,17 @@ impl Scorer {
     pub fn answer<'a>(&self, request: &'a ScoreRequest, prepared: &Prepared) -> Answers<'a> {
         let items = request.items.iter();
         let scored = items.map(|item| self.score_item(prepared, item, &request.options));
+        let mut scored: Vec<_> = scored.collect();
+        if request.options.wants_reasons() {
+            let judged_by_model = |scored: &&mut Scored<'_>| {
+                let outcome = scored.outcome.as_ref();
+                outcome.is_ok_and(|(_, judged, _)| judged.opinion.is_some())
+            };
+            let too_many = scored.iter_mut().filter(judged_by_model).skip(EXPLAINED);
+            too_many.for_each(|scored| scored.explained = false);
+        }
         Answers {
-            scored: scored.collect(),
+            scored,
             options: &request.options,
             warnings: &request.warnings,
         }
@@ -331,6 +391,7 @@ impl Scorer {
         Scored {
             key: &item.key,
             outcome,
+            explained: true,
         }
     }
 
@@ -423,6 +484,17 @@ struct Pivoted {
 }
 
 impl Prepared {
+    /// Whether answering takes long: there is much to score, or a model to be asked why.
+    pub fn is_much(&self, request: &ScoreRequest) -> bool {
+        request.items.len() > INLINE || request.options.wants_reasons() && self.has_opinions()
+    }
+
+    /// Whether a model has judged something.
+    pub fn has_opinions(&self) -> bool {
+        let mut remembered = self.scored.values();
+        !self.opinions.is_empty() || remembered.any(|judged| judged.opinion.is_some())
+    }
+
     /// Whether a score may be given again: not if a model or the domains of an address would have had a part in it and were not
     /// asked or not answered in time, nor if a source did not answer this time.
     fn is_final(&self, indicator: &Indicator, options: &Options, judged: &Judged) -> bool {

@@ -35,10 +35,13 @@ use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
 use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
 use crate::options::Options;
 use crate::request::{self, ApplyForm, ApplyRequest, BodyForm, RequestError, ScoreRequest};
-use crate::scorer::{Prepared, Scorer};
+use crate::scorer::Scorer;
 
 /// The functions the endpoint file names.
 pub const FUNCTIONS: [(&str, &str); 2] = [("apply", "apply"), ("score", "api/score")];
+
+/// A longer body is taken apart on a thread of its own.
+const MUCH: usize = 16 * 1024;
 
 /// The media type of answers on lines.
 const LINES: &str = "application/x-ndjson";
@@ -109,9 +112,8 @@ async fn score_query(
 ) -> Result<Response, ApiError> {
     let request = request::score_query(&query.unwrap_or_default(), app.scorer.sources());
     let request = request.map_err(bad_request)?;
-    let prepared = app.scorer.prepare(&request.items, &request.options).await;
     let lines = wants_lines(&headers, BodyForm::Json);
-    scored(&app.scorer, &request, &prepared, lines)
+    scored(&app.scorer, request, lines).await
 }
 
 /// Score indicators in the body.
@@ -143,15 +145,11 @@ async fn score_body(
         BodyForm::Json
     };
     let lines = wants_lines(&headers, form);
-    // Ten thousand items are milliseconds of work, in which this thread would serve nobody else.
     let sources = app.scorer.sources().clone();
+    let is_much = body.len() > MUCH;
     let read = move || request::score_body(&query.unwrap_or_default(), &body, form, &sources);
-    let request = tokio::task::spawn_blocking(read).await;
-    let request = request.map_err(ApiError::internal)?.map_err(bad_request)?;
-    let prepared = app.scorer.prepare(&request.items, &request.options).await;
-    let work = move || scored(&app.scorer, &request, &prepared, lines);
-    let answered = tokio::task::spawn_blocking(work).await;
-    answered.map_err(ApiError::internal)?
+    let request = aside(is_much, read).await?.map_err(bad_request)?;
+    scored(&app.scorer, request, lines).await
 }
 
 /// Score one indicator, with a flat answer.
@@ -169,7 +167,7 @@ async fn apply_query(
 ) -> Result<Response, ApiError> {
     let request = request::apply_query(&query.unwrap_or_default(), app.scorer.sources());
     let request = request.map_err(bad_request)?;
-    Ok(applied(&app.scorer, &request).await)
+    applied(&app.scorer, request).await
 }
 
 /// Score one indicator that stands in the body, with a flat answer.
@@ -203,7 +201,7 @@ async fn apply_body(
         form,
         app.scorer.sources(),
     );
-    Ok(applied(&app.scorer, &request.map_err(bad_request)?).await)
+    applied(&app.scorer, request.map_err(bad_request)?).await
 }
 
 /// The lists by which is scored.
@@ -299,30 +297,54 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     exposition(&app.registry)
 }
 
-fn scored(
-    scorer: &Scorer,
-    request: &ScoreRequest,
-    prepared: &Prepared,
+async fn scored(
+    scorer: &Arc<Scorer>,
+    request: ScoreRequest,
     lines: bool,
 ) -> Result<Response, ApiError> {
-    let answers: Answers<'_> = scorer.answer(request, prepared);
-    let response = if lines {
-        let body = answers.lines().map_err(ApiError::internal)?;
-        ([(header::CONTENT_TYPE, LINES)], body).into_response()
-    } else {
-        json_response(StatusCode::OK, &answers)
+    let request = Arc::new(request);
+    let prepared = scorer.prepare_batch(&request).await;
+    let prepared = prepared.map_err(ApiError::internal)?;
+    let is_much = prepared.is_much(&request);
+    let scorer = Arc::clone(scorer);
+    let work = move || {
+        let answers: Answers<'_> = scorer.answer(&request, &prepared);
+        let response = if lines {
+            let body = answers.lines().map_err(ApiError::internal)?;
+            ([(header::CONTENT_TYPE, LINES)], body).into_response()
+        } else {
+            json_response(StatusCode::OK, &answers)
+        };
+        Ok(warned(response, answers.all_warnings()))
     };
-    Ok(warned(response, &request.warnings))
+    aside(is_much, work).await?
 }
 
-async fn applied(scorer: &Scorer, request: &ApplyRequest) -> Response {
+async fn applied(scorer: &Arc<Scorer>, request: ApplyRequest) -> Result<Response, ApiError> {
     let prepared = scorer.prepare([&request.item], &request.options).await;
-    let response = json_response(StatusCode::OK, &scorer.answer_flat(request, &prepared));
-    warned(response, &request.warnings)
+    let is_much = prepared.has_opinions();
+    let scorer = Arc::clone(scorer);
+    let work = move || {
+        let response = json_response(StatusCode::OK, &scorer.answer_flat(&request, &prepared));
+        warned(response, request.warnings.iter().map(String::as_str))
+    };
+    aside(is_much, work).await
+}
+
+/// Does what takes long on a thread of its own, for this one would serve nobody else meanwhile, and the rest here.
+async fn aside<T: Send + 'static>(
+    is_much: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if !is_much {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(ApiError::internal)
 }
 
 /// Puts warnings into the header, too: a flat answer has no other place for them.
-fn warned(mut response: Response, warnings: &[String]) -> Response {
+fn warned<'w>(mut response: Response, warnings: impl Iterator<Item = &'w str>) -> Response {
     for warning in warnings {
         // A header holds visible ASCII; the rest of what a caller wrote is not repeated to the letter.
         let visible = |c: char| match c {

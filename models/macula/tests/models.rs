@@ -222,6 +222,44 @@ fn what_a_caller_supposes_moves_the_model_and_reaches_nobody_else() {
 }
 
 #[test]
+fn of_a_large_batch_so_many_are_explained_and_the_others_say_so() {
+    let site = Site::start();
+    let names: Vec<String> = (0..520).map(|at| format!("greenstone{at}.com")).collect();
+    // What no model judges is explained besides: that costs next to nothing.
+    let listed = ["blackwinter.com".to_owned(), "no such thing".to_owned()];
+    let body = json!([&listed[..], &names].concat()).to_string();
+    let ask = |path: &str| {
+        let reply = ask(site.public.address, "POST", path, &[], body.as_bytes());
+        assert_eq!(reply.status, 200);
+        (reply.head.contains("first 500 indicators"), reply.json())
+    };
+    for option in ["explain", "summary"] {
+        let (told, answers) = ask(&format!("/api/score?{option}=true"));
+        let (first, rest) = names.split_at(500);
+        let part = if option == "explain" {
+            "explanation"
+        } else {
+            option
+        };
+        for name in first {
+            assert!(answers[name]["meta"][part].is_object(), "{name}");
+        }
+        for name in rest {
+            let meta = &answers[name]["meta"];
+            assert_eq!(
+                (&meta[part], &meta["success"]),
+                (&Value::Null, &json!(true))
+            );
+            let warning = meta["warnings"][0].as_str().unwrap();
+            assert!(warning.contains("first 500"), "{warning}");
+        }
+        assert!(told && answers[&listed[0]]["meta"][part].is_object());
+    }
+    let (told, answers) = ask("/api/score");
+    assert!(!told && answers[&names[519]]["meta"].get("warnings").is_none());
+}
+
+#[test]
 fn a_new_model_is_taken_and_there_is_a_way_back() {
     let site = Site::start();
     let score = || site.score("greenapple7.com", "")["meta"]["model"].clone();
