@@ -1,17 +1,23 @@
 //! What a model prints: drained without end into files that never outgrow their share.
 //!
 //! Each stream has a file and a few older ones (`stdout`, `stdout.1`, …). The pipe is always read, even when the disk is
-//! full: a model that blocks on its own output would be a silent failure. What is printed faster than anybody could read it
-//! before it is written over is left out, so that a flood does not keep the disk busy; its end is kept.
+//! full: a model that blocks on its own output would be a silent failure. What comes faster than the disk is to be loaded
+//! with is dropped, but for its end, and a line tells how much that was.
 
-use std::borrow::Cow;
+mod allowance;
+
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::untrusted;
+use allowance::Allowance;
 
 /// The most bytes of one file.
 const FILE_BYTES: u64 = 2 * 1024 * 1024;
@@ -19,18 +25,11 @@ const FILE_BYTES: u64 = 2 * 1024 * 1024;
 /// How many older files are kept of a stream.
 const OLDER_FILES: usize = 3;
 
-/// In so much time no more is written of a stream than its files hold.
-const WINDOW: Duration = Duration::from_secs(10);
-const WINDOW_BYTES: u64 = FILE_BYTES * (1 + OLDER_FILES as u64);
-
-/// So much of the end of what is left out is kept: as much as is read of a log to tell how a model failed.
-const KEPT_BYTES: usize = LAST_BYTES as usize;
-
-/// So much of a file is read for its last lines.
-const LAST_BYTES: u64 = 8 * 1024;
-
 /// How long to wait before a file that could not be opened is tried again.
 const REOPEN: Duration = Duration::from_secs(1);
+
+/// How much of what was dropped is kept for the case that nothing comes behind it: a model's last words tell most.
+const LAST_WORDS: usize = 8 * 1024;
 
 /// One stream's files.
 pub(super) struct RotatedFile {
@@ -39,6 +38,40 @@ pub(super) struct RotatedFile {
     file: Option<File>,
     written: u64,
     opened: Instant,
+    allowance: Allowance,
+    dropped: Dropped,
+}
+
+/// What came too fast to be written since something was.
+#[derive(Default)]
+struct Dropped {
+    bytes: u64,
+    /// The last of them.
+    end: VecDeque<u8>,
+}
+
+impl Dropped {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let new = &bytes[bytes.len().saturating_sub(LAST_WORDS)..];
+        let kept = LAST_WORDS - new.len();
+        self.end.drain(..self.end.len().saturating_sub(kept));
+        self.end.extend(new);
+    }
+
+    /// What is to be written instead: how much is missing, and what came last.
+    fn into_text(self) -> Vec<u8> {
+        let end: Vec<u8> = self.end.into();
+        let missing = self.bytes - end.len() as u64;
+        if missing == 0 {
+            return end;
+        }
+        let note = format!(
+            "\n[maas: {missing} bytes are missing here: the model printed more than {} bytes a second]\n",
+            allowance::RATE
+        );
+        [note.into_bytes(), end].concat()
+    }
 }
 
 impl RotatedFile {
@@ -55,6 +88,24 @@ impl RotatedFile {
             file,
             written,
             opened: Instant::now(),
+            allowance: Allowance::new(Instant::now()),
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// Writes what was printed, or drops it where it comes too fast.
+    fn print(&mut self, bytes: &[u8], now: Instant) {
+        if !self.allowance.take(bytes.len() as u64, now) {
+            return self.dropped.add(bytes);
+        }
+        self.tell_dropped();
+        self.write(bytes);
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.dropped.bytes > 0 {
+            let text = std::mem::take(&mut self.dropped).into_text();
+            self.write(&text);
         }
     }
 
@@ -62,7 +113,7 @@ impl RotatedFile {
         if self.written >= FILE_BYTES {
             self.rotate();
         } else if self.file.is_none() && self.opened.elapsed() > REOPEN {
-            *self = Self::new(std::mem::take(&mut self.path));
+            self.reopen();
         }
         if let Some(file) = &mut self.file {
             // A full disk must not stop the model; what can't be written is lost. A part of it may have been written all
@@ -70,6 +121,16 @@ impl RotatedFile {
             let _lost = file.write_all(bytes);
             self.written += bytes.len() as u64;
         }
+    }
+
+    fn reopen(&mut self) {
+        let Self {
+            file,
+            written,
+            opened,
+            ..
+        } = Self::new(self.path.clone());
+        (self.file, self.written, self.opened) = (file, written, opened);
     }
 
     fn rotate(&mut self) {
@@ -91,78 +152,34 @@ impl RotatedFile {
     }
 
     /// Drains `stream` until it ends.
-    pub(super) fn drain(mut self, mut stream: impl Read) {
+    pub(super) fn drain(mut self, mut stream: impl Read + AsFd) {
         let mut buffer = vec![0; 64 * 1024];
-        let mut allowance = Allowance::new(Instant::now());
         loop {
+            // The end of a flood is not to wait for what the model prints next.
+            if self.dropped.bytes > 0 && falls_silent(&stream) {
+                self.tell_dropped();
+            }
             match stream.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(read) => {
-                    let written = allowance.take(&buffer[..read], Instant::now());
-                    written.iter().for_each(|bytes| self.write(bytes));
-                }
+                Ok(read) => self.print(&buffer[..read], Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
-        allowance.end().iter().for_each(|bytes| self.write(bytes));
+        self.tell_dropped();
     }
 }
 
-/// What a stream may still write in a window of time. Pure: the clock is an argument.
-struct Allowance {
-    since: Instant,
-    taken: u64,
-    left_out: u64,
-    /// The end of what was left out.
-    kept: Vec<u8>,
-}
-
-impl Allowance {
-    fn new(now: Instant) -> Self {
-        Self {
-            since: now,
-            taken: 0,
-            left_out: 0,
-            kept: Vec::new(),
-        }
-    }
-
-    /// What is to be written now that a model printed `bytes`.
-    fn take<'b>(&mut self, bytes: &'b [u8], now: Instant) -> Vec<Cow<'b, [u8]>> {
-        let mut written = Vec::new();
-        if now.saturating_duration_since(self.since) >= WINDOW {
-            written.extend(self.end().map(Cow::Owned));
-            *self = Self::new(now);
-        }
-        if self.left_out == 0 && self.taken < WINDOW_BYTES {
-            self.taken += bytes.len() as u64;
-            written.push(Cow::Borrowed(bytes));
-            return written;
-        }
-        if self.left_out == 0 {
-            let note = format!(
-                "\n[more than {WINDOW_BYTES} bytes within {} s: what follows is left out, but for its end]\n",
-                WINDOW.as_secs()
-            );
-            written.push(Cow::Owned(note.into_bytes()));
-        }
-        self.left_out += bytes.len() as u64;
-        self.kept.extend_from_slice(bytes);
-        let surplus = self.kept.len().saturating_sub(KEPT_BYTES);
-        self.kept.drain(..surplus);
-        written
-    }
-
-    /// What is to be written when something was left out and nothing more will be.
-    fn end(&mut self) -> Option<Vec<u8>> {
-        let lost = self.left_out - self.kept.len() as u64;
-        (self.left_out > 0).then(|| {
-            let mut note = format!("[{lost} bytes left out]\n").into_bytes();
-            note.append(&mut self.kept);
-            note
-        })
-    }
+/// Whether nothing comes for a while.
+fn falls_silent(stream: &impl AsFd) -> bool {
+    const WHILE: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 200_000_000,
+    };
+    matches!(
+        poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&WHILE)),
+        Ok(0)
+    )
 }
 
 /// Opens a log without following a link or waiting at a pipe that the model may have put there.
@@ -199,6 +216,7 @@ pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
 
 /// The last lines of a file that were written after `mark` was made.
 pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<String> {
+    const READ: u64 = 8 * 1024;
     const LINE: usize = 300;
     let read = || -> io::Result<Vec<u8>> {
         let mut file = untrusted::open(path)?;
@@ -209,11 +227,9 @@ pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<St
         } else {
             0
         };
-        file.seek(SeekFrom::Start(
-            now.len().saturating_sub(LAST_BYTES).max(old),
-        ))?;
+        file.seek(SeekFrom::Start(now.len().saturating_sub(READ).max(old)))?;
         let mut bytes = Vec::new();
-        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
+        file.take(READ).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
@@ -235,14 +251,26 @@ pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<St
 mod tests {
     use super::*;
 
+    /// A pipe into which `write` writes, as a model does.
+    fn pipe(write: impl FnOnce(&mut io::PipeWriter) + Send + 'static) -> io::PipeReader {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        std::thread::spawn(move || write(&mut writer));
+        reader
+    }
+
     #[test]
     fn endless_output_fills_a_bounded_number_of_bounded_files() {
         let folder = test_support::TempDir::new().expect("a folder");
         let path = folder.path().join("stdout");
-        let mut log = RotatedFile::new(path);
-        for _ in 0..20 * FILE_BYTES / 4096 {
-            log.write(&[b'x'; 4096]);
+        let mut log = RotatedFile::new(path.clone());
+        // So slowly that all of it may be written.
+        for second in 0..40 {
+            let now = Instant::now() + Duration::from_secs(second);
+            for _ in 0..16 {
+                log.print(&[b'x'; 64 * 1024], now);
+            }
         }
+        assert_eq!(log.dropped.bytes, 0);
         let sizes: Vec<u64> = fs::read_dir(&folder)
             .expect("it")
             .map(|e| e.expect("an entry").metadata().expect("its size").len())
@@ -255,49 +283,6 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_left_out_but_for_its_beginning_and_its_end() {
-        let folder = test_support::TempDir::new().expect("a folder");
-        let path = folder.path().join("stdout");
-        let flood = io::repeat(b'x').take(100 * FILE_BYTES);
-        RotatedFile::new(path.clone()).drain(flood.chain(b"\nthe last line\n".as_slice()));
-        let written: u64 = fs::read_dir(&folder)
-            .expect("it")
-            .map(|e| e.expect("an entry").metadata().expect("its size").len())
-            .sum();
-        assert!(written <= WINDOW_BYTES + 128 * 1024, "{written}");
-        assert_eq!(last_lines(&path, 1), ["the last line"]);
-        let end = fs::read_to_string(&path).expect("text");
-        assert!(end.contains("within 10 s") && end.contains(" bytes left out]"));
-    }
-
-    #[test]
-    fn after_a_flood_everything_is_written_again() {
-        let start = Instant::now();
-        let mut allowance = Allowance::new(start);
-        let chunk = vec![b'x'; 64 * 1024];
-        let mut take = |bytes: &[u8], after: Duration| -> Vec<u8> {
-            allowance.take(bytes, start + after).concat()
-        };
-        let mut passed = 0;
-        while passed < WINDOW_BYTES {
-            assert_eq!(take(&chunk, Duration::ZERO), chunk);
-            passed += chunk.len() as u64;
-        }
-        let told = take(b"first", Duration::from_secs(1));
-        assert!(told.starts_with(b"\n[more than ") && !told.ends_with(b"first"));
-        assert!(take(&chunk, Duration::from_secs(2)).is_empty(), "told once");
-        assert!(take(b"last", WINDOW - Duration::from_millis(1)).is_empty());
-        let again = String::from_utf8(take(b"new", WINDOW)).expect("text");
-        let lost = 5 + chunk.len() + 4 - KEPT_BYTES;
-        assert!(
-            again.starts_with(&format!("[{lost} bytes left out]\nxxx")),
-            "{again}"
-        );
-        assert!(again.ends_with("xlastnew"), "{again}");
-        assert_eq!(take(b"more", WINDOW), b"more");
-    }
-
-    #[test]
     fn a_full_disk_neither_stops_the_model_nor_the_log_for_good() {
         let folder = test_support::TempDir::new().expect("a folder");
         let path = folder.path().join("stdout");
@@ -305,9 +290,12 @@ mod tests {
             file: Some(File::create("/dev/full").expect("every Linux has it")),
             ..RotatedFile::new(path.clone())
         };
-        let mut drained = io::repeat(b'x').take(3 * FILE_BYTES);
-        full.drain(&mut drained);
-        assert_eq!(drained.limit(), 0, "all of it was taken");
+        let (taken, all_taken) = std::sync::mpsc::channel();
+        full.drain(pipe(move |pipe| {
+            let _or_it_blocks = pipe.write_all(&vec![b'x'; 3 * 1024 * 1024]);
+            taken.send(()).expect("the test waits");
+        }));
+        all_taken.recv().expect("all of it was taken");
 
         // What stands in the way of the file is gone after a while.
         fs::remove_file(&path).expect("rotated");
@@ -318,6 +306,46 @@ mod tests {
         log.opened -= REOPEN;
         log.write(b"kept");
         assert_eq!(fs::read(&path).expect("there again"), b"kept");
+    }
+
+    #[test]
+    fn of_a_flood_its_beginning_and_its_end_are_written_and_how_much_is_missing_between() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stdout");
+        let mut log = RotatedFile::new(path.clone());
+        let now = Instant::now();
+        for _ in 0..1600 {
+            log.print(&[b'x'; 64 * 1024], now);
+        }
+        let dropped = log.dropped.bytes;
+        assert!(dropped > 90 << 20, "{dropped}");
+        log.print(b"\nthe last words\n", now);
+        assert!(log.written <= FILE_BYTES + 64 * 1024);
+        log.tell_dropped();
+        let last = last_lines(&path, 2);
+        assert!(last[0].starts_with("xxx"), "{last:?}");
+        assert_eq!(last[1], "the last words");
+        let text = fs::read_to_string(&path).expect("text");
+        let missing = dropped + 16 - LAST_WORDS as u64;
+        assert!(text.contains(&format!("[maas: {missing} bytes are missing here")));
+    }
+
+    #[test]
+    fn the_end_of_a_flood_is_written_while_the_model_is_silent() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stdout");
+        let (log, seen) = (path.clone(), path.clone());
+        RotatedFile::new(log).drain(pipe(move |pipe| {
+            pipe.write_all(&vec![b'x'; 20 << 20]).expect("drained");
+            pipe.write_all(b"\nthe last words\n").expect("drained");
+            // It says no more, and lives on.
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while last_lines(&seen, 1) != ["the last words"] {
+                assert!(Instant::now() < deadline, "the end of the flood is missing");
+                std::thread::yield_now();
+            }
+        }));
+        assert_eq!(last_lines(&path, 1), ["the last words"]);
     }
 
     #[test]

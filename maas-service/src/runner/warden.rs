@@ -13,6 +13,7 @@
 //! gone, the warden ends.
 
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -188,7 +189,7 @@ fn spawn_as_first_to_go(command: &mut Command) -> io::Result<Child> {
     child
 }
 
-fn drain(stream: impl Read + Send + 'static, file: RotatedFile, done: mpsc::Sender<()>) {
+fn drain(stream: impl Read + AsFd + Send + 'static, file: RotatedFile, done: mpsc::Sender<()>) {
     std::thread::spawn(move || {
         file.drain(stream);
         let _nobody_waits_any_more = done.send(());

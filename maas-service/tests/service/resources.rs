@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
 use test_support::{ModelFolder, eventually};
@@ -130,9 +131,16 @@ async fn a_script_starts_without_core_files_with_bounded_files_and_as_first_to_g
     assert_eq!(own_score, (warden_score + 500).min(1000));
 }
 
+/// How many bytes a process has written.
+fn written(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let line = io.lines().find(|l| l.starts_with("wchar:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// F32: output. 200 MB as fast as the model can, while it serves.
 #[tokio::test]
-async fn a_flood_of_output_neither_blocks_the_model_nor_fills_the_disk_nor_hides_the_last_lines() {
+async fn a_flood_of_output_neither_blocks_the_model_nor_loads_the_disk_nor_hides_the_last_lines() {
     let world = World::start(&[]).await;
     let flood = ModelFolder::with_script(
         r#""$python" -S -E serve.py & while [ ! -e flood ]; do sleep 0.05; done
@@ -141,6 +149,7 @@ async fn a_flood_of_output_neither_blocks_the_model_nor_fills_the_disk_nor_hides
     );
     world.add("flood", 1, flood.path()).await;
     world.serving("flood", 1).await;
+    let start = Instant::now();
     fs::write(work_file(&world, "flood"), "").unwrap();
     let flooded = async || work_file(&world, "flooded").exists();
     eventually(LIMIT, "all of it to be printed", flooded).await;
@@ -151,6 +160,22 @@ async fn a_flood_of_output_neither_blocks_the_model_nor_fills_the_disk_nor_hides
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
     assert!((4_000_000..20_000_000).contains(&bytes), "{bytes} bytes");
+    // 8 MiB of each stream, and 1 MiB more for each second that the flood took.
+    let warden = world.daemon.pids_of("--warden");
+    let written = written(*warden.first().unwrap());
+    let most = 16 + 2 * (1 + start.elapsed().as_secs());
+    assert!(
+        written < most << 20,
+        "{written} bytes in {:?}",
+        start.elapsed()
+    );
+    let log = world.daemon.folders()[0].join("logs/stderr");
+    let told = async || {
+        let log = fs::read(&log).unwrap();
+        let text = String::from_utf8_lossy(&log);
+        text.contains("bytes are missing here: the model printed more than")
+    };
+    eventually(LIMIT, "the log to tell what is missing", told).await;
     fs::write(work_file(&world, "end"), "").unwrap();
     let status = world
         .explained("flood", Phase::Backoff, "exit code 9")
