@@ -45,6 +45,16 @@ fn identity_prefix(czxid: i64) -> String {
     format!("{czxid:016x}-")
 }
 
+/// The transaction that put a request into the queue, if it is known by that. An `id` of a sender's own tells nothing.
+#[must_use]
+pub fn offered_by(identity: &str) -> Option<i64> {
+    let (transaction, item) = identity.split_at_checked(16)?;
+    if !item.starts_with("-qn-") {
+        return None;
+    }
+    i64::from_str_radix(transaction, 16).ok()
+}
+
 /// A request that was put into the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -226,7 +236,18 @@ pub fn in_order(mut names: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::in_order;
+    use super::{identity_prefix, in_order, offered_by};
+
+    #[test]
+    fn an_identity_tells_the_transaction_unless_the_sender_chose_it() {
+        for zxid in [1, i64::MAX] {
+            let identity = format!("{}qn-0000000001", identity_prefix(zxid));
+            assert_eq!(offered_by(&identity), Some(zxid));
+        }
+        for own in ["mine", "", "0123456789abcdef-mine", "0123456789abcdex-qn-1"] {
+            assert_eq!(offered_by(own), None, "{own}");
+        }
+    }
 
     #[test]
     fn items_keep_their_order_when_their_numbers_overflow() {

@@ -32,6 +32,9 @@ use batch::{Batch, Overtaken, Read, dead_letter};
 const BATCH: usize = 250;
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// How often records that are too old are looked for.
+const PRUNED_EVERY: Duration = Duration::from_secs(3600);
+
 /// Takes requests from the queue while we lead.
 pub struct Intake<T = Session> {
     tree: T,
@@ -40,6 +43,8 @@ pub struct Intake<T = Session> {
     machine: Room,
     /// Children of the queue that can't be taken, and have been reported: foreign ones, and those ZooKeeper won't give up.
     passed_over: HashSet<String>,
+    /// How many versions have gone since their histories were looked through.
+    gone: usize,
 }
 
 /// We lead no more.
@@ -75,18 +80,27 @@ impl Intake<Session> {
     /// Takes requests until we lead no more.
     pub async fn run(&mut self, lead: &Lead) {
         let mut changes = self.tree.watch(&self.layout.queue, WatchScope::Node);
-        self.prune_all(0).await;
         loop {
-            changes.next().await;
-            loop {
-                match self.round(lead).await {
-                    Ok(Round::Empty) => break,
-                    Ok(Round::Taken) => {}
-                    Ok(Round::Held) => tokio::time::sleep(Duration::from_millis(200)).await,
-                    Err(Fenced) => return,
+            self.prune_all(lead).await;
+            // What is too old goes in time, also where nothing happens.
+            let until = tokio::time::Instant::now() + PRUNED_EVERY;
+            while tokio::time::timeout_at(until, changes.next()).await.is_ok() {
+                if self.empty(lead).await.is_err() {
+                    return;
                 }
+                self.prune_surplus(lead).await;
             }
-            self.prune_all(records::KEPT).await;
+        }
+    }
+
+    /// Takes all that waits.
+    async fn empty(&mut self, lead: &Lead) -> Result<(), Fenced> {
+        loop {
+            match self.round(lead).await? {
+                Round::Empty => return Ok(()),
+                Round::Taken => {}
+                Round::Held => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
         }
     }
 }
@@ -100,6 +114,7 @@ impl<T: Tree> Intake<T> {
             layout,
             machine,
             passed_over: HashSet::new(),
+            gone: 0,
         }
     }
 
@@ -217,6 +232,7 @@ impl<T: Tree> Intake<T> {
             Ok(()) => {
                 crash_point("intake: after the transaction");
                 batch.results.iter().for_each(log);
+                self.gone += batch.gone();
                 self.tidy(&batch).await;
                 Ok(done)
             }

@@ -284,6 +284,12 @@ impl Batch {
         steps
     }
 
+    /// How many versions should run no more.
+    pub(super) fn gone(&self) -> usize {
+        let gone = |model: &&Model| model.changed && model.desired.is_none();
+        self.models.values().filter(gone).count()
+    }
+
     /// The models of which nothing should run any more.
     pub(super) fn emptied(&self) -> BTreeSet<&ModelName> {
         let emptied = self

@@ -1,73 +1,338 @@
-//! Records of what became of requests: kept for a while, and never too many.
+//! Records of what became of requests and of versions: kept for a while, and never too many.
+//!
+//! Whether there are too many, their folder's number of children tells. Only when there are, the oldest are read and
+//! deleted, a tenth more than must go, so that this comes seldom. How old a record is, its name tells, for it begins with
+//! the transaction that put the request into the queue; the few that have a name of the sender's choice are read.
+//!
+//! The history of a version goes on when the version comes again, so it is kept when the version is gone; but only of those
+//! that went last.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use maas_client::layout::ZnodePath;
-use maas_client::session::{CommitError, Step, ZkError};
+use maas_client::queue::offered_by;
+use maas_client::session::{CommitError, Session, Step, ZkError};
 use maas_client::wire::state::now_ms;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Intake;
-use crate::tree::Tree;
+use crate::leader::Lead;
 
-/// How many results and how many dead letters are kept, and for how long. As many as may wait in the queue by default, so
-/// that whoever waits for an answer finds it even when the queue was full.
-pub(super) const KEPT: usize = 20_000;
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much is kept of one kind.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// So many at most.
+    many: usize,
+    /// None for longer.
+    time: Duration,
+}
 
-/// How many are deleted in one transaction.
-const DELETED_AT_ONCE: usize = 500;
+/// Results and dead letters: as many as may wait in the queue by default, so that whoever waits for an answer finds it even
+/// when the queue was full.
+const RECORDS: Limits = Limits {
+    many: 20_000,
+    time: Duration::from_secs(7 * 24 * 3600),
+};
 
-impl<T: Tree> Intake<T> {
-    /// Goes through the records wherever there are more than `tolerated`.
-    pub(super) async fn prune_all(&self, tolerated: usize) {
+/// Histories of versions of which nothing is to run any more.
+const HISTORIES: Limits = Limits {
+    many: 1000,
+    time: Duration::from_secs(365 * 24 * 3600),
+};
+
+/// After so many versions have gone their histories are looked through again.
+pub(super) const GONE_BEFORE_A_LOOK: usize = HISTORIES.many / 10;
+
+/// How many are read, and how many deleted, at once.
+const AT_ONCE: usize = 500;
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Only whether there are too many.
+    Number,
+    /// Also whether some are too old.
+    Age,
+}
+
+impl Intake<Session> {
+    /// Deletes what is too old or too much of everything.
+    pub(super) async fn prune_all(&mut self, lead: &Lead) {
+        self.prune_records(Look::Age).await;
+        self.prune_histories(lead).await;
+    }
+
+    /// Deletes what is too much, if there has come more.
+    pub(super) async fn prune_surplus(&mut self, lead: &Lead) {
+        self.prune_records(Look::Number).await;
+        if self.gone >= GONE_BEFORE_A_LOOK {
+            self.prune_histories(lead).await;
+        }
+    }
+
+    async fn prune_records(&self, look: Look) {
         for root in [self.layout.results_root(), self.layout.dead_root()] {
-            if let Err(error) = self.prune(&root, tolerated).await {
+            if let Err(error) = prune(&self.tree, &root, RECORDS, look).await {
                 debug!(znode = %root, %error, "old records stay a while longer");
             }
         }
     }
 
-    /// Deletes the oldest records in a folder when there are too many, and those that are too old.
-    async fn prune(&self, root: &ZnodePath, tolerated: usize) -> Result<(), ZkError> {
-        let names = self.tree.children(root).await?;
-        if names.len() <= tolerated {
-            return Ok(());
-        }
-        let paths: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
-        let mut records: Vec<(i64, ZnodePath)> = self
-            .tree
-            .get_many(&paths)
-            .await?
-            .into_iter()
-            .zip(paths)
-            .filter_map(|(content, path)| Some((content.ok()??.1.ctime, path)))
-            .collect();
-        records.sort();
-        let oldest_kept = now_ms() - i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
-        // A tenth more goes than must, so that this is not done again for every request.
-        let surplus = match records.len() {
-            many if many > KEPT => many - KEPT + KEPT / 10,
-            _ => 0,
-        };
-        let old: Vec<Step> = records
-            .into_iter()
-            .enumerate()
-            .filter(|(n, (ctime, _))| *n < surplus || *ctime < oldest_kept)
-            .map(|(_, (_, path))| Step::Delete {
-                path,
-                version: None,
-            })
-            .collect();
-        for steps in old.chunks(DELETED_AT_ONCE) {
-            match self.tree.commit(steps).await {
-                Ok(()) => {}
-                // Somebody else has deleted one of them; the others go the next time.
-                Err(CommitError::Step { source, .. } | CommitError::Whole(source)) => {
-                    return Err(source);
-                }
+    async fn prune_histories(&mut self, lead: &Lead) {
+        self.gone = 0;
+        match self.forget(lead, HISTORIES).await {
+            Ok(0) => {}
+            Ok(forgotten) => info!(forgotten, "histories of versions gone long ago are deleted"),
+            Err(error) => {
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "old histories stay a while longer"
+                );
             }
         }
-        Ok(())
+    }
+
+    /// Deletes the histories of versions that went long ago, and tells how many.
+    async fn forget(&self, lead: &Lead, limits: Limits) -> Result<usize, CommitError> {
+        let (histories, desired) = (self.layout.history_root(), self.layout.desired_root());
+        let mut gone: Vec<ZnodePath> = Vec::new();
+        for name in self.tree.children(&histories).await? {
+            let wanted = self.tree.children(&desired.join(&name)).await?;
+            let wanted: HashSet<String> = wanted.into_iter().collect();
+            let folder = histories.join(&name);
+            let versions = self.tree.children(&folder).await?;
+            let old = versions.iter().filter(|version| !wanted.contains(*version));
+            gone.extend(old.map(|version| folder.join(version)));
+        }
+        let contents = self.tree.get_many(&gone).await?;
+        let mut dated: Vec<_> = contents
+            .into_iter()
+            .zip(gone)
+            .filter_map(|(content, path)| {
+                let stat = content.ok()??.1;
+                Some((stat.mzxid, stat.mtime, stat.version, path))
+            })
+            .collect();
+        dated.sort();
+        let (surplus, oldest) = (surplus(dated.len(), limits), oldest_kept(limits));
+        let old: Vec<(ZnodePath, i32)> = dated
+            .into_iter()
+            .enumerate()
+            .filter(|(n, (_, changed, ..))| *n < surplus || *changed < oldest)
+            .map(|(_, (_, _, version, path))| (path, version))
+            .collect();
+        for some in old.chunks(AT_ONCE) {
+            let mut steps = vec![lead.still_leads()];
+            steps.extend(some.iter().map(|(path, version)| Step::Delete {
+                path: path.clone(),
+                version: Some(*version),
+            }));
+            self.tree.commit(&steps).await?;
+        }
+        let folders: HashSet<ZnodePath> =
+            old.iter().filter_map(|(path, _)| path.parent()).collect();
+        for folder in folders {
+            match self.tree.delete(&folder, None).await {
+                // Other versions are in it.
+                Err(error) if !error.is_not_empty() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(old.len())
+    }
+}
+
+/// How many must go. A tenth more goes than must, so that this is not done again for every request.
+fn surplus(there: usize, limits: Limits) -> usize {
+    match there {
+        many if many > limits.many => many - limits.many + limits.many / 10,
+        _ => 0,
+    }
+}
+
+/// What is older than this is kept no longer, in milliseconds since 1970.
+fn oldest_kept(limits: Limits) -> i64 {
+    now_ms() - i64::try_from(limits.time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Deletes the oldest records in a folder when there are too many, and those that are too old.
+async fn prune(
+    session: &Session,
+    root: &ZnodePath,
+    limits: Limits,
+    look: Look,
+) -> Result<(), ZkError> {
+    let there = session.stat(root).await?;
+    let there = there.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0));
+    if look == Look::Number && there <= limits.many {
+        return Ok(());
+    }
+    let all = in_order(session, root).await?;
+    let (surplus, oldest) = (surplus(all.len(), limits), oldest_kept(limits));
+    let mut looked = 0;
+    for some in all.chunks(AT_ONCE) {
+        let contents = session.get_many(some).await?;
+        let old: Vec<Step> = contents
+            .into_iter()
+            .zip(some)
+            .enumerate()
+            .filter_map(|(n, (content, path))| {
+                let made = content.ok()??.1.ctime;
+                let goes = looked + n < surplus || made < oldest;
+                goes.then(|| Step::Delete {
+                    path: path.clone(),
+                    version: None,
+                })
+            })
+            .collect();
+        looked += some.len();
+        if old.is_empty() && looked >= surplus {
+            break;
+        }
+        match session.commit(&old).await {
+            Ok(()) => {}
+            // Somebody else has deleted one of them; the others go the next time.
+            Err(CommitError::Step { source, .. } | CommitError::Whole(source)) => {
+                return Err(source);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All records in a folder, the oldest first.
+async fn in_order(session: &Session, root: &ZnodePath) -> Result<Vec<ZnodePath>, ZkError> {
+    let (mut dated, mut named) = (Vec::new(), Vec::new());
+    for name in session.children(root).await? {
+        match offered_by(&name) {
+            Some(zxid) => dated.push((zxid, root.join(&name))),
+            None => named.push(root.join(&name)),
+        }
+    }
+    let contents = session.get_many(&named).await?;
+    let read = contents.into_iter().zip(named);
+    dated.extend(read.filter_map(|(content, path)| Some((content.ok()??.1.czxid, path))));
+    dated.sort();
+    Ok(dated.into_iter().map(|(_, path)| path).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use maas_client::SessionConfig;
+    use maas_client::layout::Layout;
+    use maas_client::session::CreateMode;
+    use test_support::ZooKeeper;
+
+    use super::*;
+    use crate::plan::Room;
+
+    const ROOM: Room = Room {
+        memory_mb: 1000,
+        vcores: None,
+    };
+
+    async fn count(session: &Session, root: &ZnodePath) -> usize {
+        session.children(root).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_records_go_when_there_are_too_many_whatever_they_are_called() {
+        let zookeeper = ZooKeeper::shared().await;
+        let session = Session::connect(SessionConfig::new(zookeeper.connect_string()))
+            .await
+            .unwrap();
+        let root = Layout::default().results_root();
+        session.ensure(&root).await.unwrap();
+        let limits = Limits {
+            many: 20,
+            ..RECORDS
+        };
+        for n in 0..31 {
+            let zxid = session.stat(&root).await.unwrap().unwrap().pzxid + 1;
+            // Every third is named by its sender, so that its name does not tell.
+            let name = match n % 3 {
+                0 => format!("{:02}-mine", 50 - n),
+                _ => format!("{zxid:016x}-qn-{n:010}"),
+            };
+            session
+                .create(
+                    &root.join(&name),
+                    n.to_string().as_bytes(),
+                    CreateMode::Persistent,
+                )
+                .await
+                .unwrap();
+            prune(&session, &root, limits, Look::Number).await.unwrap();
+            // A tenth more than must goes at once.
+            assert!(count(&session, &root).await <= 20);
+        }
+        let left = in_order(&session, &root).await.unwrap();
+        let contents = session.get_many(&left).await.unwrap();
+        let left: Vec<String> = contents
+            .into_iter()
+            .map(|content| String::from_utf8(content.unwrap().unwrap().0).unwrap())
+            .collect();
+        let newest: Vec<String> = (31 - left.len()..31).map(|n| n.to_string()).collect();
+        assert!(left.len() >= 18 && left == newest, "{left:?}");
+
+        let brief = Limits {
+            time: Duration::ZERO,
+            ..limits
+        };
+        prune(&session, &root, brief, Look::Number).await.unwrap();
+        assert_eq!(count(&session, &root).await, left.len());
+        let aged = async || {
+            prune(&session, &root, brief, Look::Age).await.unwrap();
+            count(&session, &root).await == 0
+        };
+        test_support::eventually(Duration::from_secs(60), "all to be too old", aged).await;
+        session.close().await;
+    }
+
+    #[tokio::test]
+    async fn histories_of_the_versions_that_went_first_go_and_those_of_what_runs_stay() {
+        let zookeeper = ZooKeeper::shared().await;
+        let session = Session::connect(SessionConfig::new(zookeeper.connect_string()))
+            .await
+            .unwrap();
+        let layout = Layout::default();
+        let intake = Intake::new(session.clone(), layout.clone(), ROOM);
+        intake.layout_ready().await.unwrap();
+        session.ensure(&layout.epoch()).await.unwrap();
+        let epoch = session.stat(&layout.epoch()).await.unwrap().unwrap();
+        let lead = Lead::of_epoch(layout.epoch(), epoch.version);
+        let history = |name: &str| layout.history_root().join(name).join("1.0");
+        // The first still runs.
+        session
+            .ensure(&layout.desired_root().join("m0").join("1.0"))
+            .await
+            .unwrap();
+        for n in 0..12 {
+            session.ensure(&history(&format!("m{n}"))).await.unwrap();
+        }
+        let limits = Limits {
+            many: 10,
+            ..HISTORIES
+        };
+        // Eleven are gone: one is too many, and one more goes with it.
+        assert_eq!(intake.forget(&lead, limits).await.unwrap(), 2);
+        let mut left = session.children(&layout.history_root()).await.unwrap();
+        left.sort();
+        assert!(left.contains(&"m0".to_owned()) && left.len() == 10);
+        assert!(!left.contains(&"m1".to_owned()) && !left.contains(&"m2".to_owned()));
+        assert_eq!(intake.forget(&lead, limits).await.unwrap(), 0);
+
+        session.set(&layout.epoch(), b"", None).await.unwrap();
+        let brief = Limits {
+            many: 0,
+            ..HISTORIES
+        };
+        intake
+            .forget(&lead, brief)
+            .await
+            .expect_err("who leads no more deletes nothing");
+        assert_eq!(count(&session, &layout.history_root()).await, 10);
+        session.close().await;
     }
 }
