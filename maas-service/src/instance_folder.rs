@@ -24,6 +24,7 @@ use maas_client::{InstanceId, ModelName, Version};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::fence;
 use crate::process::ProcessIdentity;
 use crate::untrusted;
 
@@ -120,14 +121,14 @@ impl InstanceFolder {
         Self { path }
     }
 
-    /// Makes the folder with what its runner needs, and locks it for the runner. It appears under its name only when it is
-    /// complete and locked, so that nobody takes it for a dead copy's.
+    /// Makes the folder with what its runner needs, and locks it for the runner. It is put together in the folder `workshop`
+    /// and appears under its name only when it is complete and locked, so that nobody takes it for a dead copy's.
     ///
     /// # Errors
-    /// When the folder can't be made or written.
-    pub fn create(&self, spec: &LaunchSpec) -> io::Result<File> {
+    /// When the folder can't be made or written, or the workshop is taken away meanwhile.
+    pub fn create(&self, spec: &LaunchSpec, workshop: &Path) -> io::Result<File> {
         let unfinished = Self {
-            path: self.path.with_file_name(format!(".{}", spec.instance)),
+            path: workshop.join(spec.instance.as_str()),
         };
         let made = unfinished.fill(spec).and_then(|lock| {
             fs::rename(&unfinished.path, &self.path)?;
@@ -142,7 +143,8 @@ impl InstanceFolder {
     fn fill(&self, spec: &LaunchSpec) -> io::Result<File> {
         let mut builder = fs::DirBuilder::new();
         // A model's environment may hold secrets; nobody else is to read them.
-        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&self.path)?;
         builder.create(self.logs())?;
         let lock = OpenOptions::new()
             .create(true)
@@ -275,7 +277,7 @@ pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
     for entry in fs::read_dir(instances)? {
         let entry = entry?;
         let name = entry.file_name();
-        // One whose name begins with a dot is still being made.
+        // One whose name begins with a dot is no copy's.
         let name = name.to_str().filter(|name| !name.starts_with('.'));
         if let Some(id) = name.and_then(|name| InstanceId::new(name).ok()) {
             found.push((id, InstanceFolder::at(entry.path())));
@@ -285,7 +287,7 @@ pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
     Ok(found)
 }
 
-/// Removes what a daemon left that was killed while it made a folder: what has not become a copy's after a minute.
+/// Removes what daemons left that were killed while they made a folder, or took one away: what is still there after a minute.
 ///
 /// # Errors
 /// When the folder above can't be listed, or something can't be removed.
@@ -293,7 +295,8 @@ pub fn remove_unfinished(instances: &Path) -> io::Result<()> {
     const MAKING: Duration = Duration::from_secs(60);
     for entry in fs::read_dir(instances)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') || fence::is_fence(&name) {
             continue;
         }
         let made = match entry.metadata() {
@@ -382,39 +385,43 @@ pub(crate) mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_made_leaves_nothing_behind() {
-        let instances = TempDir::new().expect("a folder");
+        let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let spec = spec("i1", "dga", "1.0");
         let folder = InstanceFolder::new(instances.path(), &spec.instance);
         // Something lies where the folder should come to lie.
         fs::create_dir_all(folder.path().join("in the way")).expect("made");
-        assert!(folder.create(&spec).is_err());
-        let left: Vec<_> = fs::read_dir(instances.path()).expect("listed").collect();
-        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(folder.create(&spec, workshop.path()).is_err());
+        let left = |folder: &TempDir| fs::read_dir(folder).expect("listed").count();
+        assert_eq!((left(&instances), left(&workshop)), (1, 0));
+        // Nor can it be made where there is no workshop, which is not made for its sake.
+        let gone = workshop.path().join("gone");
+        assert!(folder.create(&spec, &gone).is_err() && !gone.exists());
     }
 
     #[test]
     fn what_was_never_finished_goes_when_nobody_can_be_at_it_any_more() {
         let instances = TempDir::new().expect("a folder");
-        let [old, new, copy] = [".old", ".new", "copy"].map(|name| instances.path().join(name));
-        for folder in [&old, &new, &copy] {
+        let [old, new, copy, fence] =
+            [".old", ".new", "copy", ".lead-1"].map(|name| instances.path().join(name));
+        for folder in [&old, &new, &copy, &fence] {
             fs::create_dir_all(folder.join("logs")).unwrap();
         }
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(61);
-        for folder in [&old, &copy] {
+        for folder in [&old, &copy, &fence] {
             File::open(folder).unwrap().set_modified(long_ago).unwrap();
         }
         remove_unfinished(instances.path()).unwrap();
-        let there = [old, new, copy].map(|folder| folder.exists());
-        assert_eq!(there, [false, true, true]);
+        let there = [old, new, copy, fence].map(|folder| folder.exists());
+        assert_eq!(there, [false, true, true, true]);
     }
 
     #[test]
     fn a_folder_is_alive_exactly_as_long_as_somebody_holds_its_lock() {
-        let instances = TempDir::new().expect("a folder");
+        let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let spec = spec("i1", "dga", "1.0");
         let folder = InstanceFolder::new(instances.path(), &spec.instance);
         assert!(!folder.is_alive().expect("no folder, no life"));
-        let lock = folder.create(&spec).expect("made");
+        let lock = folder.create(&spec, workshop.path()).expect("made");
         assert!(folder.is_alive().expect("asked"));
         assert_eq!(folder.launch_spec().expect("written"), spec);
         // Handed to a child, it outlives us.

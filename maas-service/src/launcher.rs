@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::crash::crash_point;
+use crate::fence::{Fence, Hold};
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
@@ -27,6 +28,13 @@ use crate::runner::{last_lines, log_file};
 
 /// What starts, stops and finds copies.
 pub trait Launcher {
+    /// Makes this daemon the only one that starts, stops and kills, for as long as the lead of this transaction lasts. To be
+    /// asked before each pass.
+    ///
+    /// # Errors
+    /// When it can't be told; then nothing is started.
+    fn hold(&mut self, lead: i64) -> io::Result<Hold>;
+
     /// The copies there are. A copy's phase is what `phases` says of it.
     ///
     /// # Errors
@@ -94,6 +102,8 @@ pub struct LocalLauncher {
     stopping: HashMap<InstanceId, Instant>,
     /// What was read of the copies' launch files.
     specs: HashMap<InstanceId, Brief>,
+    /// Our part of the folder, while we lead.
+    fence: Option<Fence>,
 }
 
 /// What is to be known of a copy's launch.
@@ -122,6 +132,7 @@ impl LocalLauncher {
                 known: HashMap::new(),
                 stopping: HashMap::new(),
                 specs: HashMap::new(),
+                fence: None,
             },
             ends,
         ))
@@ -140,6 +151,16 @@ impl LocalLauncher {
             self.specs.insert(instance.clone(), brief);
         }
         self.specs.get(instance).cloned()
+    }
+
+    /// Refuses to act for a daemon that has been overtaken.
+    fn check_lead(&self) -> io::Result<()> {
+        match self.fence.as_ref().map(Fence::hold) {
+            Some(Hold::Overtaken) => Err(io::Error::other(
+                "another daemon has come to lead here; this one leaves the copies alone",
+            )),
+            Some(Hold::Ours) | None => Ok(()),
+        }
     }
 
     /// How long a runner that was told to end may take.
@@ -192,6 +213,16 @@ impl LocalLauncher {
 }
 
 impl Launcher for LocalLauncher {
+    fn hold(&mut self, lead: i64) -> io::Result<Hold> {
+        if let Some(fence) = self.fence.as_ref().filter(|fence| fence.is_of(lead)) {
+            return Ok(fence.hold());
+        }
+        self.fence = None;
+        let settings = &self.settings;
+        self.fence = Fence::raise(&settings.instances, &settings.copies.tree, lead)?;
+        Ok(self.fence.as_ref().map_or(Hold::Overtaken, Fence::hold))
+    }
+
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
         let mut copies = Vec::new();
         if let Err(error) = instance_folder::remove_unfinished(&self.settings.instances) {
@@ -239,6 +270,7 @@ impl Launcher for LocalLauncher {
         }
         Ok(copies)
     }
+
     fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
         let instance = InstanceId::generate();
         let settings = &self.settings;
@@ -252,13 +284,18 @@ impl Launcher for LocalLauncher {
             settings: settings.copies.clone(),
         };
         let folder = InstanceFolder::new(&settings.instances, &instance);
+        let fence = self.fence.as_ref().ok_or_else(|| {
+            io::Error::other("the folder for copies can't be written, so none can be started")
+        })?;
         crash_point("launch: before the runner starts");
         let child = folder
-            .create(&spec)
+            .create(&spec, fence.folder())
             .and_then(|lock| start_runner(&settings.runner, &folder, lock.into()));
         let child = match child {
             Ok(child) => child,
             Err(error) => {
+                // Otherwise it has failed by what it does not find, which tells nobody why.
+                self.check_lead()?;
                 folder.remove()?;
                 return Err(error);
             }
@@ -273,6 +310,7 @@ impl Launcher for LocalLauncher {
     }
 
     fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
+        self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         // A runner that has not said yet who it is can't have done anything yet either; its child handle tells.
         let identity = folder
@@ -300,6 +338,7 @@ impl Launcher for LocalLauncher {
     }
 
     fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
+        self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let identity = folder
             .runner()
@@ -318,6 +357,7 @@ impl Launcher for LocalLauncher {
     }
 
     fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
+        self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let last = last_lines(&log_file(&folder), 5);
         // Where runner and warden were killed together, nobody took the model along.

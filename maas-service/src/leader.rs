@@ -2,7 +2,8 @@
 //!
 //! Each daemon has an ephemeral sequential znode; the oldest leads. A daemon that comes to lead writes the epoch znode, and
 //! every transaction of its intake checks that it still has the version of that write. So a daemon that was asleep while
-//! another took over can't change anything any more, whatever it believes.
+//! another took over can't change anything any more, whatever it believes. Nor can it start a copy: see
+//! [`fence`](crate::fence).
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::crash::crash_point;
 pub struct Lead {
     epoch: ZnodePath,
     epoch_version: i32,
+    /// The transaction that wrote the epoch. It only ever grows, even where somebody deletes the znode.
+    transaction: i64,
     candidate: ZnodePath,
     generation: u64,
 }
@@ -33,6 +36,12 @@ impl Lead {
         }
     }
 
+    /// The transaction by which we came to lead. Whoever leads after us has a greater one.
+    #[must_use]
+    pub fn transaction(&self) -> i64 {
+        self.transaction
+    }
+
     /// The lead of the epoch that is the znode's version, as a simulation hands it out.
     #[cfg(test)]
     pub(crate) fn of_epoch(epoch: ZnodePath, epoch_version: i32) -> Self {
@@ -40,6 +49,7 @@ impl Lead {
             candidate: epoch.clone(),
             epoch,
             epoch_version,
+            transaction: epoch_version.into(),
             generation: 0,
         }
     }
@@ -179,6 +189,7 @@ async fn contend(
     Ok(Contest::Won(Lead {
         epoch: layout.epoch(),
         epoch_version: stat.version,
+        transaction: stat.mzxid,
         candidate,
         generation,
     }))

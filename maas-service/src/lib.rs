@@ -20,6 +20,8 @@ pub mod tree;
 
 pub mod launcher;
 
+pub mod fence;
+
 pub mod instance_folder;
 
 pub mod runner;

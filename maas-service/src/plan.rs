@@ -1,13 +1,21 @@
 //! What brings the running copies to what is desired. Pure: the same inputs give the same plan.
+//!
+//! Where there is not room for all, those asked for first come first, and who does not fit holds up nobody: whatever is asked
+//! for later and fits is started. Lest a large copy wait for ever behind small ones that keep coming, the room that
+//! becomes free is kept for the one that was asked for first, from those asked for later, in every other five minutes of
+//! its waiting. What ran before it was asked for never waits for it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use maas_client::wire::state::Phase;
 use maas_client::{InstanceId, ModelName, Version};
 
 /// One version of a model.
 pub type ModelKey = (ModelName, Version);
+
+/// How long those that wait for room go without it being kept for them, and how long it is kept then, by turns.
+const TURN: Duration = Duration::from_secs(5 * 60);
 
 /// How many copies of a model should run, and which ones are good enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +30,10 @@ pub struct Wanted {
     pub restarted: u64,
     /// Not to be started before this time: its last runners died.
     pub not_before: Option<Instant>,
+    /// When it was asked for first, as a place in the order of all that happened.
+    pub asked: i64,
+    /// Since when there has been no room for its next copy.
+    pub crowded_since: Option<Instant>,
 }
 
 /// One copy as it was found.
@@ -99,7 +111,7 @@ pub enum Action {
 }
 
 /// Why copies that should run can't be started now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shortage {
     /// There is too little memory.
     Memory {
@@ -108,8 +120,21 @@ pub enum Shortage {
     },
     /// Every virtual core is taken.
     Vcores,
+    /// What is free is kept for another model, which has waited for room for long.
+    KeptFor(ModelKey),
     /// The runners of the model died, and it is to wait until then.
     TooSoon(Instant),
+}
+
+impl Shortage {
+    /// Whether the machine has not what the copy needs.
+    #[must_use]
+    pub fn is_of_room(&self) -> bool {
+        match self {
+            Self::Memory { .. } | Self::Vcores => true,
+            Self::KeptFor(_) | Self::TooSoon(_) => false,
+        }
+    }
 }
 
 /// What is to be done now, and what can't be.
@@ -149,18 +174,26 @@ pub fn plan(
         actions.extend(running.give_up(desired.get(*model)));
     }
     let mut pending = BTreeMap::new();
-    for (model, wanted) in desired {
+    let mut in_order: Vec<(&ModelKey, &Wanted)> = desired.iter().collect();
+    in_order.sort_by_key(|(_, wanted)| wanted.asked);
+    let mut kept_for: Option<&ModelKey> = None;
+    for (model, wanted) in in_order {
         let missing = models
             .get(model)
             .map_or(wanted.copies, |running| running.missing(wanted));
         for started in 0..missing {
-            if let Some(shortage) = shortage(wanted, room, now) {
-                pending.insert(model.clone(), (missing - started, shortage));
-                if let (Shortage::Memory { .. } | Shortage::Vcores, Some(running)) =
-                    (shortage, models.get(model))
-                {
-                    actions.extend(running.make_way(wanted));
+            let shortage = shortage(wanted, room, now);
+            let shortage = shortage.or_else(|| kept_for.cloned().map(Shortage::KeptFor));
+            if let Some(shortage) = shortage {
+                if shortage.is_of_room() {
+                    if let Some(running) = models.get(model) {
+                        actions.extend(running.make_way(wanted));
+                    }
+                    if has_its_turn(wanted, now) {
+                        kept_for.get_or_insert(model);
+                    }
                 }
+                pending.insert(model.clone(), (missing - started, shortage));
                 break;
             }
             room = room.less(wanted.memory_mb);
@@ -168,6 +201,14 @@ pub fn plan(
         }
     }
     Plan { actions, pending }
+}
+
+/// Whether room is kept for a model now that has waited for it.
+fn has_its_turn(wanted: &Wanted, now: Instant) -> bool {
+    let waited = wanted
+        .crowded_since
+        .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+    (waited.as_secs() / TURN.as_secs()) % 2 == 1
 }
 
 fn shortage(wanted: &Wanted, room: Room, now: Instant) -> Option<Shortage> {
@@ -299,6 +340,8 @@ mod tests {
             generation: 2,
             restarted: 0,
             not_before: None,
+            asked: 0,
+            crowded_since: None,
         }
     }
 
@@ -539,6 +582,52 @@ mod tests {
         let few_cores = plan(&desired, &[], room, Instant::now());
         assert_eq!(few_cores.actions, [launch("a"), launch("b"), launch("b")]);
         assert_eq!(few_cores.pending[&key("c")], (1, Shortage::Vcores));
+    }
+
+    #[test]
+    fn room_is_kept_by_turns_for_the_oldest_that_waits_from_those_asked_for_later() {
+        let start = Instant::now();
+        let mut desired = all_wanted("big x1, bigger x1, early x1, late x1");
+        for (name, asked, memory_mb) in [
+            ("early", 1, 100),
+            ("bigger", 2, 1000),
+            ("big", 3, 500),
+            ("late", 4, 100),
+        ] {
+            let wanted = desired.get_mut(&key(name)).expect("it is wanted");
+            (wanted.asked, wanted.memory_mb) = (asked, memory_mb);
+            wanted.crowded_since = Some(start);
+        }
+        let room = |memory_mb| Room {
+            memory_mb,
+            vcores: None,
+        };
+        let minutes = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        let launched = |memory_mb, at| plan(&desired, &[], room(memory_mb), at).actions;
+        for open in [0, 4, 10, 14] {
+            let actions = launched(300, minutes(open));
+            assert_eq!(actions, [launch("early"), launch("late")], "{open}");
+        }
+        for kept in [5, 9, 15, 19] {
+            let now = minutes(kept);
+            assert_eq!(launched(300, now), [launch("early")], "{kept}");
+            let waiting = plan(&desired, &[], room(300), now).pending;
+            let for_bigger = (1, Shortage::KeptFor(key("bigger")));
+            assert_eq!(waiting[&key("late")], for_bigger);
+            assert!(waiting[&key("bigger")].1.is_of_room());
+            // As soon as there is enough, it comes, and then the next that waits has its turn.
+            let enough = plan(&desired, &[], room(1200), now);
+            assert_eq!(enough.actions, [launch("early"), launch("bigger")]);
+            let for_big = (1, Shortage::KeptFor(key("big")));
+            assert_eq!(enough.pending[&key("late")], for_big);
+            let all = [
+                launch("early"),
+                launch("bigger"),
+                launch("big"),
+                launch("late"),
+            ];
+            assert_eq!(launched(1700, now), all);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::{Session, Step, TreeWatch, WatchScope, ZkError};
+use maas_client::session::{CommitError, Session, Step, TreeWatch, WatchScope, ZkError};
 use maas_client::wire::progress::{Leader, Lost};
 use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
@@ -21,6 +21,7 @@ use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
+use crate::fence::Hold;
 use crate::launcher::{Ended, Launcher, LocalLauncher};
 use crate::leader::Lead;
 use crate::plan::{Action, Copy, Life, ModelKey, Plan, Room, Shortage, Wanted, plan};
@@ -65,10 +66,31 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     serving: HashMap<InstanceId, Instant>,
     /// When rolling updates last made a step forward, and how far they were then.
     updating: HashMap<ModelKey, (Instant, (bool, u32))>,
-    /// The models for whose next copy there was no room.
-    crowded: HashSet<ModelKey>,
+    /// The models for whose next copy there is no room, and since when.
+    crowded: HashMap<ModelKey, Instant>,
     /// What chance decides, it decides: with the same dice the same happens.
     dice: StdRng,
+}
+
+/// Why a pass was not carried out to its end.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// Another daemon leads now.
+    Overtaken,
+    /// Something could not be seen or done. It may be another time.
+    Later(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Later(error)
+    }
+}
+
+impl From<ZkError> for Halt {
+    fn from(error: ZkError) -> Self {
+        Self::Later(error.into())
+    }
 }
 
 /// A model whose runners die.
@@ -81,6 +103,17 @@ struct Trouble {
 pub(crate) struct Found {
     desired: Desired,
     znode_version: i32,
+    /// The transaction that made the znode.
+    made: i64,
+}
+
+impl Found {
+    /// When it was asked for first; of a version that takes the place of another one, when that was.
+    fn asked(&self, (name, _): &ModelKey, all: &BTreeMap<ModelKey, Self>) -> i64 {
+        let replaced = self.desired.replaces.as_ref();
+        let replaced = replaced.and_then(|old| all.get(&(name.clone(), old.version.clone())));
+        replaced.map_or(self.made, |old| old.made.min(self.made))
+    }
 }
 
 impl Reconciler<Session, LocalLauncher> {
@@ -102,7 +135,8 @@ impl Reconciler<Session, LocalLauncher> {
         loop {
             let pause = match self.reconcile(lead, Instant::now()).await {
                 Ok(pause) => pause,
-                Err(error) => {
+                Err(Halt::Overtaken) => return,
+                Err(Halt::Later(error)) => {
                     warn!(
                         error = format!("{error:#}"),
                         "the copies can't be reconciled now"
@@ -178,7 +212,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             lost: HashMap::new(),
             serving: HashMap::new(),
             updating: HashMap::new(),
-            crowded: HashSet::new(),
+            crowded: HashMap::new(),
             dice,
         }
     }
@@ -198,11 +232,15 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
     }
 
     /// One pass; tells when the next one is due at the latest.
-    pub(crate) async fn reconcile(
-        &mut self,
-        lead: &Lead,
-        now: Instant,
-    ) -> anyhow::Result<Duration> {
+    ///
+    /// # Errors
+    /// With the reason why it was not carried out to its end.
+    pub(crate) async fn reconcile(&mut self, lead: &Lead, now: Instant) -> Result<Duration, Halt> {
+        match self.launcher.hold(lead.transaction()) {
+            Ok(Hold::Ours) => {}
+            Ok(Hold::Overtaken) => return Err(Halt::Overtaken),
+            Err(error) => warn!(%error, "no copy can be started now"),
+        }
         let (desired, mut held) = self.desired().await?;
         let statuses = self.statuses().await?;
         if let Err(error) = self.board.load(&self.tree, &self.layout).await {
@@ -246,7 +284,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         // The rest comes in the next pass: nobody else is to wait for hundreds of processes.
         let unfinished = planned.actions.len() > ACTIONS;
         planned.actions.truncate(ACTIONS);
-        self.note_crowded(&planned);
+        self.note_crowded(&planned, now);
         let failures = self.carry_out(&planned, &desired, &touchable).await;
         let pass = Pass {
             desired: &desired,
@@ -259,12 +297,15 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         };
         let progress = pass.progress(&self.board, |model| self.lost.get(model).cloned());
         let leader = pass.leader(&self.leader, self.room());
-        if let Err(error) = self
+        match self
             .board
             .publish(&self.tree, &self.layout, lead, progress, leader)
             .await
         {
-            debug!(%error, "what is being done is published the next time");
+            Ok(()) => {}
+            // The first step is the check that we lead.
+            Err(CommitError::Step { index: 0, .. }) => return Err(Halt::Overtaken),
+            Err(error) => debug!(%error, "what is being done is published the next time"),
         }
         if unfinished {
             return Ok(Duration::ZERO);
@@ -299,22 +340,19 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .values()
             .filter_map(|(_, shortage)| match shortage {
                 Shortage::TooSoon(time) => Some(time.saturating_duration_since(now)),
-                Shortage::Memory { .. } | Shortage::Vcores => None,
+                Shortage::Memory { .. } | Shortage::Vcores | Shortage::KeptFor(_) => None,
             });
         too_soon.fold(pause, Duration::min)
     }
 
-    fn note_crowded(&mut self, planned: &Plan) {
-        let no_room = |shortage: &Shortage| match shortage {
-            Shortage::Memory { .. } | Shortage::Vcores => true,
-            Shortage::TooSoon(_) => false,
-        };
-        self.crowded = planned
-            .pending
-            .iter()
-            .filter(|(_, (_, shortage))| no_room(shortage))
-            .map(|(model, _)| model.clone())
-            .collect();
+    fn note_crowded(&mut self, planned: &Plan, now: Instant) {
+        let waits = |model: &ModelKey| planned.pending.contains_key(model);
+        self.crowded.retain(|model, _| waits(model));
+        for (model, (_, shortage)) in &planned.pending {
+            if shortage.is_of_room() {
+                self.crowded.entry(model.clone()).or_insert(now);
+            }
+        }
     }
 
     /// The copies there are, here and elsewhere.
@@ -469,15 +507,17 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         held: &HashSet<ModelKey>,
     ) -> BTreeMap<ModelKey, Wanted> {
         let wanted = |(model, found): (&ModelKey, &Found)| {
-            let desired = &found.desired;
+            let instances = found.desired.instances;
             let wanted = Wanted {
                 copies: targets
                     .get(model)
-                    .map_or(desired.instances, |&target| desired.instances.min(target)),
-                memory_mb: desired.memory_mb,
-                generation: desired.generation,
-                restarted: desired.restarted,
+                    .map_or(instances, |&target| instances.min(target)),
+                memory_mb: found.desired.memory_mb,
+                generation: found.desired.generation,
+                restarted: found.desired.restarted,
                 not_before: self.troubles.get(model).map(|trouble| trouble.not_before),
+                asked: found.asked(model, desired),
+                crowded_since: self.crowded.get(model).copied(),
             };
             (model.clone(), wanted)
         };
@@ -518,14 +558,12 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 Ok(None) => continue,
                 Ok(Some((data, stat))) => match Desired::parse(&data) {
                     Ok(desired) => {
-                        let znode_version = stat.version;
-                        all.insert(
-                            key,
-                            Found {
-                                desired,
-                                znode_version,
-                            },
-                        );
+                        let found = Found {
+                            desired,
+                            znode_version: stat.version,
+                            made: stat.czxid,
+                        };
+                        all.insert(key, found);
                         continue;
                     }
                     Err(error) => anyhow::Error::from(error),

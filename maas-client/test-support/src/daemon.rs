@@ -118,7 +118,16 @@ impl Daemon {
             .expect("our own folder can be written");
     }
 
-    /// Whether what [`crash_at`](Self::crash_at) asked for has happened.
+    /// Has the first process that comes to this point in its program put to sleep there, until it is sent `CONT`.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be told.
+    pub fn sleep_at(&self, point: &str) {
+        self.crash_at(&format!("sleep at {point}"));
+    }
+
+    /// Whether what [`crash_at`](Self::crash_at) or [`sleep_at`](Self::sleep_at) asked for has happened.
     pub fn has_crashed(&self) -> bool {
         !self.leash.folder().join(CRASH_FILE).exists()
     }

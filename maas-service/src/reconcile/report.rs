@@ -90,18 +90,55 @@ impl Pass<'_> {
     }
 
     fn pending(&self, key: &ModelKey) -> Option<Pending> {
-        let &(copies, shortage) = self.planned.pending.get(key)?;
+        let (copies, shortage) = self.planned.pending.get(key)?;
         let needed = self.wanted.get(key).map_or(0, |wanted| wanted.memory_mb);
-        let reason = match shortage {
+        let mut reason = match shortage {
             Shortage::Memory { free_mb } => format!(
                 "a copy needs {needed} MB, and of this machine's memory for copies {free_mb} MB are free"
             ),
             Shortage::Vcores => "every virtual core of this machine is given to a copy".to_owned(),
+            Shortage::KeptFor((name, version)) => format!(
+                "what is free is kept for some minutes for {name} {version}, which was asked for before it and has waited for long"
+            ),
             Shortage::TooSoon(_) => {
                 "its last runner died; the next one is started a little later".to_owned()
             }
         };
-        Some(Pending { copies, reason })
+        if let Some(mend) = self.mend(key).filter(|_| shortage.is_of_room()) {
+            reason.push_str("; ");
+            reason.push_str(&mend);
+        }
+        Some(Pending {
+            copies: *copies,
+            reason,
+        })
+    }
+
+    /// What can be done where a copy that is to be replaced can't make room for its successor, for it is the last one.
+    fn mend(&self, key: &ModelKey) -> Option<String> {
+        let update = self
+            .updates
+            .iter()
+            .find(|update| update.new == *key && !update.standing.going_back);
+        if let Some(update) = update {
+            let old = &update.old.1;
+            return (update.standing.old.running == 1).then(|| format!(
+                "the last copy of {old} is not stopped before this one serves: make room for it, or remove {old} and \
+                 do without for a moment"
+            ));
+        }
+        let wanted = self.wanted.get(key)?;
+        let mut running = self.copies.iter().filter(|copy| {
+            copy.model.as_ref() == Some(key) && matches!(copy.life, Life::Running(_))
+        });
+        let (Some(only), None) = (running.next(), running.next()) else {
+            return None;
+        };
+        (only.generation < wanted.restarted).then(|| {
+            "its only copy is not stopped before the new one serves: make room for it, or remove it, do without for a \
+             moment, and add it again"
+                .to_owned()
+        })
     }
 
     /// What was done about one model.

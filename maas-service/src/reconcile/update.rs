@@ -108,7 +108,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             running: count(running),
             serving: count(serving(copies, key)),
             elsewhere: count(elsewhere),
-            crowded: self.crowded.contains(key),
+            crowded: self.crowded.contains_key(key),
         }
     }
 

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, seq::IteratorRandom};
 
 use super::model_tree::ModelTree;
+use crate::fence::Hold;
 use crate::launcher::Launcher;
 use crate::plan::{Copy, Life, ModelKey};
 
@@ -23,6 +24,8 @@ pub(super) struct Machine {
     tree: Rc<RefCell<ModelTree>>,
     layout: Layout,
     launched: u64,
+    /// The last lead that somebody acted by.
+    lead: i64,
     /// Whether copies of a model come to serve at all.
     pub(super) broken: fn(&ModelKey) -> bool,
     /// What was done that must never be.
@@ -51,6 +54,7 @@ impl Machine {
             tree,
             layout,
             launched: 0,
+            lead: 0,
             broken: |_| false,
             violations: Vec::new(),
             crowded: false,
@@ -179,12 +183,24 @@ pub(super) struct Hands {
     machine: Rc<RefCell<Machine>>,
     /// The copies that served when it looked last, but for those it has stopped since.
     serving: BTreeSet<InstanceId>,
+    lead: i64,
 }
 
 impl Hands {
     pub(super) fn new(machine: Rc<RefCell<Machine>>) -> Self {
-        let serving = BTreeSet::new();
-        Self { machine, serving }
+        Self {
+            machine,
+            serving: BTreeSet::new(),
+            lead: 0,
+        }
+    }
+
+    /// As the fence in the folder of copies does it.
+    fn check_lead(&self) -> io::Result<()> {
+        if self.machine.borrow().lead > self.lead {
+            return Err(io::Error::other("another daemon leads"));
+        }
+        Ok(())
     }
 
     /// Notes it when a model is left without a copy that serves, although nobody asked for that.
@@ -222,6 +238,14 @@ impl Hands {
 }
 
 impl Launcher for Hands {
+    fn hold(&mut self, lead: i64) -> io::Result<Hold> {
+        let mut machine = self.machine.borrow_mut();
+        self.lead = lead;
+        machine.lead = machine.lead.max(lead);
+        drop(machine);
+        Ok(self.check_lead().map_or(Hold::Overtaken, |()| Hold::Ours))
+    }
+
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
         let machine = self.machine.borrow();
         let serves = |(instance, runner): &(&InstanceId, &Runner)| {
@@ -247,6 +271,7 @@ impl Launcher for Hands {
     }
 
     fn launch(&mut self, desired: &Desired) -> io::Result<InstanceId> {
+        self.check_lead()?;
         let mut machine = self.machine.borrow_mut();
         machine.launched += 1;
         let instance =
@@ -273,6 +298,7 @@ impl Launcher for Hands {
     }
 
     fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
+        self.check_lead()?;
         self.check_stop(instance);
         let mut machine = self.machine.borrow_mut();
         match machine.runners.get_mut(instance) {
@@ -287,6 +313,7 @@ impl Launcher for Hands {
     }
 
     fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
+        self.check_lead()?;
         let mut machine = self.machine.borrow_mut();
         let dead = machine
             .runners

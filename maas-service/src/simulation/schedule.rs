@@ -22,7 +22,7 @@ use super::oracle::{Ask, MODELS, MOST, VERSIONS, draw_asks, expected};
 use crate::intake::Intake;
 use crate::leader::Lead;
 use crate::plan::{ModelKey, Room};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Halt, Reconciler};
 
 /// Who offers requests.
 const SENDER: usize = 0;
@@ -214,8 +214,10 @@ impl World {
             })),
             reconciler: Some(Box::pin(async move {
                 loop {
-                    let _it_is_tried_again =
-                        reconciler.reconcile(&lead_too, began + clock.get()).await;
+                    let pass = reconciler.reconcile(&lead_too, began + clock.get()).await;
+                    if matches!(pass, Err(Halt::Overtaken)) {
+                        return;
+                    }
                 }
             })),
             fault,

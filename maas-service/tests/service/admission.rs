@@ -4,12 +4,17 @@ use maas_client::wire::progress::Progress;
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, eventually};
 
+use crate::updates::{add, versions};
 use crate::world::{LIMIT, World};
 
 async fn progress(world: &World, name: &str) -> Option<Progress> {
+    progress_of(world, name, "1.0").await
+}
+
+async fn progress_of(world: &World, name: &str, version: &str) -> Option<Progress> {
     let path = world
         .layout
-        .progress(&name.parse().unwrap(), &"1.0".parse().unwrap());
+        .progress(&name.parse().unwrap(), &version.parse().unwrap());
     let (data, _) = world.session.get(&path).await.unwrap()?;
     Some(Progress::parse(&data).unwrap())
 }
@@ -55,6 +60,53 @@ async fn more_than_the_machine_has_is_refused_with_the_figures() {
         "{reason}"
     );
     assert!(world.statuses("huge").await.is_empty());
+}
+
+/// The last copy that serves is not taken away for its successor's sake; it is told what to do.
+#[tokio::test]
+async fn on_a_full_machine_the_only_copy_waits_to_be_replaced_and_says_what_to_do() {
+    let world = World::start(&["--memory", "100"]).await;
+    let (model, new) = (ModelFolder::answering(), ModelFolder::answering());
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    let told = async |version: &str, mend: &str| {
+        let told = async || {
+            let pending = progress_of(&world, "dga", version).await?.pending?;
+            let all = ["needs 64 MB", "36 MB are free", mend];
+            let all_there = all.iter().all(|part| pending.reason.contains(part));
+            all_there.then_some(())
+        };
+        eventually(LIMIT, mend, told).await;
+    };
+    let restart = r#"{"name":"dga","version":"1.0","numInstances":0,"memory":0,"action":"RESTART","path":null}"#;
+    world.answer(&world.offer(restart).await).await;
+    told(
+        "1.0",
+        "its only copy is not stopped before the new one serves",
+    )
+    .await;
+    assert_eq!(world.serving("dga", 1).await, before, "it serves on");
+    // It is done as it is told.
+    world.remove("dga", 1).await;
+    world.add("dga", 1, model.path()).await;
+    eventually(LIMIT, "another copy", async || {
+        let now = world.registered("dga").await;
+        now.len() == 1 && now[0].instance != before[0].instance
+    })
+    .await;
+
+    let replace = add("dga", "2.0", 1, &new, r#","replace":"1.0","deadline":50"#);
+    world.answer(&world.offer(&replace).await).await;
+    told(
+        "2.0",
+        "the last copy of 1.0 is not stopped before this one serves",
+    )
+    .await;
+    world.remove("dga", 1).await;
+    eventually(LIMIT, "the new version alone", async || {
+        versions(&world, "dga").await == ["2.0"]
+    })
+    .await;
 }
 
 /// A request that is taken back before it was carried out says so.

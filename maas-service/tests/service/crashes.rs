@@ -1,9 +1,9 @@
-//! The daemon killed with `kill -9` at each step of its work (F1, F3, F5, F7, F42 of the list in `main.rs`): started again, it
+//! The daemon killed with `kill -9` at each step of its work (F1, F3, F5, F7, F15, F42 of the list in `main.rs`): started again, it
 //! goes on as if nothing had been.
 
 use maas_client::wire::history::Change;
 use maas_client::wire::state::Desired;
-use test_support::{ModelFolder, eventually};
+use test_support::{Daemon, ModelFolder, eventually};
 
 use crate::life::{kill, pid_of};
 use crate::updates::{add, history, versions};
@@ -127,6 +127,35 @@ async fn a_daemon_that_dies_as_it_comes_to_lead_is_followed_by_one_that_leads() 
     dies_and_is_started_again(&mut world).await;
     assert_eq!(world.add("dga", 1, model.path()).await.instances, Some(2));
     world.serving("dga", 2).await;
+}
+
+/// F15: who sleeps in the middle of a launch while another daemon takes over starts nothing when it wakes.
+#[tokio::test]
+async fn a_copy_is_not_doubled_by_a_daemon_that_was_overtaken_while_it_launched_it() {
+    let mut world = World::start(&[]).await;
+    world.leads().await;
+    world.daemon.sleep_at("launch: before the runner starts");
+    let model = ModelFolder::answering();
+    world.offer(&add("dga", "1.0", 1, &model, "")).await;
+    let asleep = async || world.daemon.has_crashed();
+    eventually(LIMIT, "the daemon to fall asleep", asleep).await;
+    let instances = world.daemon.instances();
+    let place = ["--instances_dir", instances.to_str().unwrap()];
+    let mut standby = Daemon::start(&world.quorum, &place);
+    let before = world.serving("dga", 1).await;
+    world.daemon.signal("CONT");
+    let notices = async || {
+        let log = world.daemon.log_tail();
+        log.contains("another daemon has come to lead here")
+    };
+    eventually(LIMIT, "it to notice", notices).await;
+    assert!(!world.daemon.log_tail().contains("copy launched"));
+    assert_eq!(world.serving("dga", 1).await, before);
+    assert_eq!(world.daemon.folders().len(), 1);
+    // It stands by now, and is as good as any.
+    standby.kill();
+    assert_eq!(world.add("dga", 1, model.path()).await.instances, Some(2));
+    assert!(world.serving("dga", 2).await.contains(&before[0]));
 }
 
 /// A rolling update at whose end the daemon dies.
