@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::layout::ZnodePath;
 use crate::session::{CommitError, CreateMode, Session, Step, WatchScope, ZkError};
+
+/// How long what is said to last for moments only may go unwritten.
+const MOMENTS: Duration = Duration::from_millis(100);
 
 /// An ephemeral znode under our care. Dropping it ends the care; the znode then lives as long as the session.
 pub struct Held {
@@ -25,6 +29,8 @@ struct Wanted {
     /// Counts the changes, so that it can be told which one ZooKeeper has.
     change: u64,
     data: Option<Vec<u8>>,
+    /// It need not be written before that.
+    due: Option<Instant>,
 }
 
 impl Held {
@@ -58,6 +64,23 @@ impl Held {
             *wanted = Wanted {
                 change: wanted.change + 1,
                 data,
+                due: None,
+            }
+        });
+    }
+
+    /// As [`set`](Self::set), for what may be overtaken within moments: it is written only if it lasts longer.
+    pub fn set_if_it_lasts(&self, data: Vec<u8>) {
+        self.wanted.send_modify(|wanted| {
+            let unwritten = *self.settled.borrow() < wanted.change;
+            *wanted = Wanted {
+                change: wanted.change + 1,
+                data: Some(data),
+                // Who is overtaken again and again is to be heard of all the same.
+                due: match wanted.due {
+                    due if unwritten => due,
+                    _ => Some(Instant::now() + MOMENTS),
+                },
             }
         });
     }
@@ -84,16 +107,36 @@ async fn care(
     settle: watch::Sender<u64>,
 ) {
     let mut events = session.watch(&path, WatchScope::Node);
+    // Before the first look, which else would have to be repeated.
+    events.next().await;
     let mut pause = Duration::from_millis(50);
+    // The session in which the znode is known to be ours.
+    let mut ours: Option<i64> = None;
     loop {
         let wanted = changes.borrow_and_update().clone();
+        if let Some(due) = wanted.due {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                changed = changes.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            }
+        }
         if wanted.change > 0 {
-            match bring_about(&session, &path, wanted.data.as_deref()).await {
+            let data = wanted.data.as_deref();
+            let done = match data {
+                Some(data) if ours == Some(session.id()) => overwrite(&session, &path, data).await,
+                _ => bring_about(&session, &path, data).await,
+            };
+            match done {
                 Ok(()) => {
+                    ours = data.map(|_| session.id());
                     settle.send_replace(wanted.change);
                     pause = Duration::from_millis(50);
                 }
                 Err(error) => {
+                    ours = None;
                     debug!(znode = %path, %error, "the znode is not yet as it should be");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
@@ -103,8 +146,16 @@ async fn care(
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            _ = events.next() => {}
+            _ = events.next() => ours = None,
         }
+    }
+}
+
+/// Writes a znode that was ours when we heard of it last, without a look at it.
+async fn overwrite(session: &Session, path: &ZnodePath, data: &[u8]) -> Result<(), ZkError> {
+    match session.set(path, data, None).await {
+        Err(error) if error.is_no_node() => bring_about(session, path, Some(data)).await,
+        written => written.map(|_| ()),
     }
 }
 

@@ -172,6 +172,34 @@ async fn a_held_znode_comes_back_when_somebody_deletes_it_and_goes_with_its_sess
 }
 
 #[tokio::test]
+async fn what_a_held_znode_holds_for_moments_only_is_not_written() {
+    let zookeeper = ZooKeeper::shared().await;
+    let session = Session::connect(config(zookeeper.connect_string()))
+        .await
+        .unwrap();
+    let held = Held::new(&session, path("/held"));
+    let written = async || session.get(&path("/held")).await.unwrap().unwrap();
+    held.set_if_it_lasts(b"1".to_vec());
+    held.set_if_it_lasts(b"2".to_vec());
+    held.set(Some(b"3".to_vec()));
+    assert!(held.settled(LIMIT).await);
+    let (data, stat) = written().await;
+    assert_eq!((data.as_slice(), stat.version), (b"3".as_slice(), 0));
+    // What lasts is written, also when others come behind it again and again.
+    held.set_if_it_lasts(b"4".to_vec());
+    assert!(held.settled(LIMIT).await);
+    assert_eq!(written().await.0, b"4");
+    let mut n = 0;
+    eventually(LIMIT, "one of many to be written", async || {
+        n += 1;
+        held.set_if_it_lasts(format!("many {n}").into_bytes());
+        written().await.0.starts_with(b"many")
+    })
+    .await;
+    session.close().await;
+}
+
+#[tokio::test]
 async fn a_transaction_happens_whole_or_not_at_all_and_says_which_step_failed() {
     let zookeeper = ZooKeeper::shared().await;
     let session = Session::connect(config(zookeeper.connect_string()))

@@ -34,10 +34,11 @@ const LAST_WORDS: usize = 8 * 1024;
 /// One stream's files.
 pub(super) struct RotatedFile {
     path: PathBuf,
-    /// None while it can't be opened, say on a full disk.
+    /// None before anything is written, and while it can't be opened, say on a full disk.
     file: Option<File>,
     written: u64,
-    opened: Instant,
+    /// When it was opened last, or could not be.
+    tried: Option<Instant>,
     allowance: Allowance,
     dropped: Dropped,
 }
@@ -75,19 +76,14 @@ impl Dropped {
 }
 
 impl RotatedFile {
-    /// Writes behind what `path` holds already.
+    /// Writes behind what `path` holds already. The file is made with the first thing in it.
     #[must_use]
     pub(super) fn new(path: PathBuf) -> Self {
-        let file = open(&path, OpenOptions::new().create(true).append(true));
-        let written = file
-            .as_ref()
-            .and_then(|f| f.metadata().ok())
-            .map_or(0, |m| m.len());
         Self {
             path,
-            file,
-            written,
-            opened: Instant::now(),
+            file: None,
+            written: 0,
+            tried: None,
             allowance: Allowance::new(Instant::now()),
             dropped: Dropped::default(),
         }
@@ -112,8 +108,8 @@ impl RotatedFile {
     fn write(&mut self, bytes: &[u8]) {
         if self.written >= FILE_BYTES {
             self.rotate();
-        } else if self.file.is_none() && self.opened.elapsed() > REOPEN {
-            self.reopen();
+        } else if self.file.is_none() && self.tried.is_none_or(|tried| tried.elapsed() > REOPEN) {
+            self.open();
         }
         if let Some(file) = &mut self.file {
             // A full disk must not stop the model; what can't be written is lost. A part of it may have been written all
@@ -123,14 +119,11 @@ impl RotatedFile {
         }
     }
 
-    fn reopen(&mut self) {
-        let Self {
-            file,
-            written,
-            opened,
-            ..
-        } = Self::new(self.path.clone());
-        (self.file, self.written, self.opened) = (file, written, opened);
+    fn open(&mut self) {
+        self.file = open(&self.path, OpenOptions::new().create(true).append(true));
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        self.written = metadata.map_or(0, |metadata| metadata.len());
+        self.tried = Some(Instant::now());
     }
 
     fn rotate(&mut self) {
@@ -148,7 +141,7 @@ impl RotatedFile {
             OpenOptions::new().create(true).write(true).truncate(true),
         );
         self.written = 0;
-        self.opened = Instant::now();
+        self.tried = Some(Instant::now());
     }
 
     /// Drains `stream` until it ends.
@@ -303,7 +296,7 @@ mod tests {
         let mut log = RotatedFile::new(path.clone());
         log.write(b"lost");
         fs::remove_dir(&path).expect("empty");
-        log.opened -= REOPEN;
+        log.tried = log.tried.map(|tried| tried - REOPEN);
         log.write(b"kept");
         assert_eq!(fs::read(&path).expect("there again"), b"kept");
     }

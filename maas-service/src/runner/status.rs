@@ -44,12 +44,18 @@ impl Status {
             serving_since: None,
             served: None,
         };
-        status.tell();
+        status.tell_if_it_lasts();
         status
     }
 
     fn tell(&self) {
         self.znode.set(Some(self.now.to_bytes()));
+    }
+
+    /// A copy that starts well is in its first phases for moments only, and where many start at once, telling ZooKeeper each
+    /// of them would take more time than the phases themselves.
+    fn tell_if_it_lasts(&self) {
+        self.znode.set_if_it_lasts(self.now.to_bytes());
     }
 
     /// Begins another attempt.
@@ -70,7 +76,7 @@ impl Status {
             self.now.reason = reason;
         }
         self.now.retry_at_ms = None;
-        self.tell();
+        self.tell_if_it_lasts();
     }
 
     /// The script is about to be started: from here on a failure is the model's.
