@@ -1,10 +1,12 @@
 //! Who a process is, so that only the right one is ever signalled.
 //!
 //! A process id alone is a poor name: it is given to a stranger as soon as its owner is gone. Together with the time the
-//! process started it is unique for as long as the machine is up.
+//! process started it is unique for as long as the machine is up, and together with what the kernel calls this time of
+//! its being up, for ever.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,9 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// When it started, in clock ticks since the machine did.
     pub started: u64,
+    /// Which time of the machine's being up that was; 0 when it was not written down.
+    #[serde(default)]
+    pub boot: u64,
 }
 
 /// What `/proc/<pid>/stat` tells of a process.
@@ -30,10 +35,15 @@ impl ProcessIdentity {
     /// The process that has this id now.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        Some(Self {
+        Some(Self::new(pid, read_stat(pid)?))
+    }
+
+    fn new(pid: u32, stat: Stat) -> Self {
+        Self {
             pid,
-            started: read_stat(pid)?.started,
-        })
+            started: stat.started,
+            boot: boot(),
+        }
     }
 
     /// This process.
@@ -48,7 +58,9 @@ impl ProcessIdentity {
     /// Whether it still runs (or waits to be reaped).
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid) == Some(*self)
+        let is_it =
+            |now: Self| now.started == self.started && (self.boot == 0 || now.boot == self.boot);
+        Self::of(self.pid).is_some_and(is_it)
     }
 
     /// Sends it a signal; tells whether it was there to get it.
@@ -108,10 +120,8 @@ pub fn descendants(ancestor: u32) -> Vec<ProcessIdentity> {
             .into_iter()
             .partition(|(_, stat)| parents.contains(&stat.parent));
         parents = children.iter().map(|(pid, _)| *pid).collect();
-        found.extend(children.into_iter().map(|(pid, stat)| ProcessIdentity {
-            pid,
-            started: stat.started,
-        }));
+        let children = children.into_iter();
+        found.extend(children.map(|(pid, stat)| ProcessIdentity::new(pid, stat)));
         all = rest;
     }
     found
@@ -185,6 +195,20 @@ pub fn with_environment(name: &str, value: &str) -> Vec<ProcessIdentity> {
         .collect()
 }
 
+/// What the kernel calls this time of the machine's being up: the first half of a random number, and never 0.
+fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = id
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(16)
+            .collect();
+        u64::from_str_radix(&digits, 16).map_or(1, |boot| boot.max(1))
+    })
+}
+
 fn read_stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
@@ -238,17 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_id_and_start() {
+    fn a_process_is_known_by_id_start_and_boot() {
         let own = ProcessIdentity::own().expect("/proc");
         assert!(own.is_alive());
-        let stranger = ProcessIdentity {
+        let later = ProcessIdentity {
             started: own.started + 1,
             ..own
         };
-        assert!(!stranger.is_alive());
-        assert!(
-            !stranger.signal(Signal::KILL).expect("no refusal"),
-            "a stranger must not be signalled"
-        );
+        // As it comes out of a folder that has outlived the machine's going down.
+        let earlier_boot = ProcessIdentity {
+            boot: own.boot ^ 1,
+            ..own
+        };
+        for stranger in [later, earlier_boot] {
+            assert!(!stranger.is_alive());
+            assert!(
+                !stranger.signal(Signal::KILL).expect("no refusal"),
+                "a stranger must not be signalled"
+            );
+        }
+        let earlier_release = format!(r#"{{"pid":{},"started":{}}}"#, own.pid, own.started);
+        let read: ProcessIdentity = serde_json::from_str(&earlier_release).expect("read");
+        assert!(read.is_alive());
     }
 }

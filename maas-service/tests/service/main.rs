@@ -11,7 +11,7 @@
 //! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |
 //! | F7 daemon or runner killed while a copy drains | `draining::a_drain_goes_on_without_the_daemon…` |
 //! | F8 a runner or warden killed | `life::a_runner_that_is_killed…`, `life::a_warden_that_is_killed…`, `interruptions::a_warden_or_runner_killed_before…` |
-//! | F9 everything killed at once | `crashes::when_everything_is_killed_at_once…` |
+//! | F9 everything killed at once, as when the host goes down | `crashes::when_everything_is_killed_at_once…`; `process::a_process_is_known_by_id_start_and_boot` |
 //! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…` |
 //! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
 //! | F13 the daemon's session ended | `life::copies_and_registrations_survive_a_restart…` |
@@ -19,6 +19,7 @@
 //! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation |
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
+//! | F18 a full disk under the state | there is none: the state is ZooKeeper's |
 //! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…` |
 //! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
 //! | F21, F22, F23 a model that answers slowly or without end | `maas-client/tests/hostile_models.rs`, `discovery.rs` |
@@ -38,6 +39,9 @@
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
 //! | F40 a long queue | `long_queue::…` |
 //! | F41 an ADD that does not fit | `admission::what_does_not_fit…` |
+//! | F42 two daemons on one root | `life::a_second_daemon_stands_by…`, `life::a_daemon_that_could_not_reach…` |
+//! | F43 znodes deleted or written by hand | `meddling::…`, `maas-client/tests/session.rs` |
+//! | F46 copies of an earlier release | `instance_folder::a_launch_file_of_an_earlier_release…`; no test runs two releases |
 
 #![allow(
     clippy::unwrap_used,
@@ -54,6 +58,7 @@ mod interruptions;
 mod life;
 mod load;
 mod long_queue;
+mod meddling;
 mod model_faults;
 mod places;
 mod queue_items;

@@ -1,0 +1,86 @@
+//! Somebody deletes or writes our znodes by hand (F43): what copies hold comes back, what should run is followed, and what
+//! makes no sense is left alone.
+
+use maas_client::wire::state::{Desired, Outcome};
+use test_support::{ModelFolder, eventually};
+
+use crate::life::pid_of;
+use crate::world::{LIMIT, World};
+
+#[tokio::test]
+async fn registrations_and_statuses_that_somebody_deletes_come_back_and_nothing_is_started_twice() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    let before = world.serving("dga", 2).await;
+    let name = "dga".parse().unwrap();
+    for entry in &before {
+        let registration = world.layout.registration(&name, &entry.instance);
+        let status = world.layout.instance(&entry.instance);
+        for znode in [registration, status] {
+            world.session.delete(&znode, None).await.unwrap();
+        }
+    }
+    assert_eq!(world.serving("dga", 2).await, before);
+    // A request that is answered after it has been looked at all there is.
+    world.remove("dga", 1).await;
+    let after = world.serving("dga", 1).await;
+    assert!(before.contains(&after[0]));
+    assert_eq!(world.daemon.pids_of("serve.py").len(), 1);
+}
+
+#[tokio::test]
+async fn what_should_run_is_followed_when_somebody_writes_or_deletes_it_and_left_alone_when_it_is_garbage()
+ {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let znode = world
+        .layout
+        .desired(&"dga".parse().unwrap(), &"1.0".parse().unwrap());
+    let (good, _) = world.session.get(&znode).await.unwrap().unwrap();
+
+    world.session.set(&znode, b"garbage", None).await.unwrap();
+    let told = async || {
+        let log = world.daemon.log_tail();
+        log.contains("what should run can't be read; it is left as it is")
+    };
+    eventually(LIMIT, "the daemon to say so", told).await;
+    // Others are served meanwhile.
+    world.add("other", 1, model.path()).await;
+    world.serving("other", 1).await;
+    assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
+
+    let two = Desired {
+        instances: 2,
+        ..Desired::parse(&good).unwrap()
+    };
+    world
+        .session
+        .set(&znode, &two.to_bytes(), None)
+        .await
+        .unwrap();
+    world.serving("dga", 2).await;
+    world.session.delete(&znode, None).await.unwrap();
+    world.serving("dga", 0).await;
+    world.serving("other", 1).await;
+}
+
+#[tokio::test]
+async fn the_queue_and_the_epoch_that_somebody_deletes_are_made_again_and_requests_are_taken() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    for znode in [world.layout.queue.clone(), world.layout.epoch()] {
+        world.session.delete(&znode, None).await.unwrap();
+    }
+    let answer = world.add("dga", 1, model.path()).await;
+    assert_eq!(
+        (answer.outcome, answer.instances),
+        (Outcome::Accepted, Some(2))
+    );
+    // Whoever comes to lead by an epoch that counts from the beginning is the last all the same.
+    assert!(world.serving("dga", 2).await.contains(&before[0]));
+}
