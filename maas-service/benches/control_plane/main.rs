@@ -22,9 +22,12 @@ mod many_instances;
 mod model;
 mod rolling_update_under_load;
 mod stand;
+mod takeover;
+mod zookeeper_away;
 
 const USAGE: &str = "name one: drain [REQUESTS], crash_to_withdrawn, daemon_killed_under_load, \
-    rolling_update_under_load, many_instances [COPIES], daemon_memory [COPIES]";
+    takeover, zookeeper_away [SECONDS], rolling_update_under_load, many_instances [COPIES], \
+    daemon_memory [COPIES]";
 
 fn main() {
     // `cargo bench` adds this one by itself.
@@ -46,6 +49,8 @@ fn main() {
             Some("drain") => drain::run(number.unwrap_or(10_000)).await,
             Some("crash_to_withdrawn") => crash_to_withdrawn::run().await,
             Some("daemon_killed_under_load") => daemon_killed_under_load::run().await,
+            Some("takeover") => takeover::run().await,
+            Some("zookeeper_away") => zookeeper_away::run(number.unwrap_or(60)).await,
             Some("rolling_update_under_load") => rolling_update_under_load::run().await,
             Some("many_instances") => many_instances::run(number.unwrap_or(200)).await,
             Some("daemon_memory") => daemon_memory::run(number.unwrap_or(1000)).await,

@@ -85,6 +85,24 @@ impl Stand {
         eventually(LIMIT, "copies to serve", serving).await
     }
 
+    /// Which copies of a version there are, as which processes, started again how often.
+    pub(crate) async fn who_runs(&self, name: &str, version: &str) -> Vec<(String, u32, u32)> {
+        let statuses = self.statuses(name, version).await;
+        let copy = |s: &InstanceStatus| (s.instance.to_string(), s.pid.unwrap(), s.restarts);
+        statuses.iter().map(copy).collect()
+    }
+
+    /// Waits until somebody answers a request, though only by a refusal.
+    pub(crate) async fn is_answered(&self) {
+        let answer = self.ask(&remove("nobody", "1.0", 1)).await;
+        assert_eq!(answer.outcome, Outcome::Refused, "{answer:?}");
+    }
+
+    /// Takes another session, for the old one may have ended.
+    pub(crate) async fn reconnect(&mut self) {
+        self.session = connect(&self.zookeeper).await;
+    }
+
     /// Waits until nothing is left of any copy.
     pub(crate) async fn nothing_is_left(&self) {
         eventually(LIMIT, "nothing to be left of any copy", async || {
