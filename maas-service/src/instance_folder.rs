@@ -81,6 +81,9 @@ pub struct RunnerSettings {
     /// How long to wait before a model that failed is started again for the first time.
     #[serde(default = "default_restart_delay")]
     pub restart_delay: Duration,
+    /// Below which cgroup each copy gets one of its own; `None` where memory is watched over instead.
+    #[serde(default)]
+    pub cgroups: Option<PathBuf>,
 }
 
 /// What holds for copies launched before there was such a setting.
@@ -363,6 +366,7 @@ pub(crate) mod tests {
                 stop_grace: Duration::from_secs(5),
                 health_interval: Duration::from_secs(10),
                 restart_delay: Duration::from_millis(500),
+                cgroups: None,
             },
         }
     }
@@ -371,7 +375,7 @@ pub(crate) mod tests {
     fn a_launch_file_of_an_earlier_release_is_read() {
         let spec = spec("i1", "dga", "1.0");
         let mut json = serde_json::to_value(&spec).expect("JSON");
-        for later in ["drain_limit", "restart_delay", "generation"] {
+        for later in ["drain_limit", "restart_delay", "generation", "cgroups"] {
             assert!(
                 json.as_object_mut()
                     .expect("an object")

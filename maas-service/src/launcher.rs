@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::cgroup::CopyCgroup;
 use crate::crash::crash_point;
 use crate::fence::{Fence, Hold};
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
@@ -364,6 +365,9 @@ impl Launcher for LocalLauncher {
         for process in with_environment("MAAS_INSTANCE", instance.as_str()) {
             warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
             process.signal(Signal::KILL)?;
+        }
+        if let Some(cgroups) = &self.settings.copies.cgroups {
+            CopyCgroup::of(cgroups, instance).end()?;
         }
         crash_point("clean: before the folder is removed");
         folder.remove()?;

@@ -28,6 +28,8 @@ pub mod runner;
 
 pub mod process;
 
+pub mod cgroup;
+
 pub mod untrusted;
 
 pub mod options;

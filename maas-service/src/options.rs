@@ -252,6 +252,7 @@ impl Options {
                     stop_grace: Duration::from_secs(self.stop_grace),
                     health_interval: Duration::from_millis(self.health_interval.max(1)),
                     restart_delay: Duration::from_millis(self.restart_delay.max(1)),
+                    cgroups: None,
                 },
             },
             machine: Room {

@@ -21,6 +21,8 @@ mod status;
 pub mod warden;
 mod watchdog;
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::cgroup::CopyCgroup;
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
 use bundle::Bundle;
@@ -227,16 +230,37 @@ impl Runner {
         let mut changes = FolderWatch::new(&work);
         let environment = environment(&self.spec, &work);
         self.status.starts();
-        let started = Model::start(&bundle.script, &work, &logs, &environment).await;
+        let cgroup = self.make_cgroup().await;
+        let outcome = self
+            .run_model(&bundle, &mut changes, &environment, cgroup.as_ref())
+            .await;
+        if let Some(cgroup) = cgroup {
+            end_cgroup(cgroup).await;
+        }
+        outcome
+    }
+
+    /// Starts the model, follows it to its end and sees to it that nothing of it is left.
+    async fn run_model(
+        &mut self,
+        bundle: &Bundle,
+        changes: &mut FolderWatch,
+        environment: &BTreeMap<String, String>,
+        cgroup: Option<&CopyCgroup>,
+    ) -> Outcome {
+        let (work, logs) = (self.folder.work(), self.folder.logs());
+        let within = cgroup.map(CopyCgroup::path);
+        let started = Model::start(&bundle.script, &work, &logs, environment, within).await;
         let mut model = match started {
             Ok(model) => model,
             Err(why) => return Outcome::Failed(why.into()),
         };
         self.status.runs(model.pid);
         info!(pid = model.pid, "the script runs");
-        let mut watchdog = Watchdog::new(model.warden_pid, self.spec.memory_mb);
+        let mut watchdog = Watchdog::new(model.warden_pid, self.spec.memory_mb, cgroup.cloned());
+        let settings = bundle.settings.clone();
         let outcome = tokio::select! {
-            outcome = self.follow(&mut model, &mut changes, bundle.settings) => outcome,
+            outcome = self.follow(&mut model, changes, settings) => outcome,
             fault = watchdog.exceeded() => Outcome::Exceeded(fault),
         };
         self.end(model, &outcome).await;
@@ -244,6 +268,21 @@ impl Runner {
             Outcome::Failed(watchdog.explain(fault))
         } else {
             outcome
+        }
+    }
+
+    /// Makes the cgroup in which the model is to run, if it is to have one.
+    async fn make_cgroup(&self) -> Option<CopyCgroup> {
+        let base = self.spec.settings.cgroups.as_ref()?;
+        let cgroup = CopyCgroup::of(base, &self.spec.instance);
+        let (made, limit_mb) = (cgroup.clone(), self.spec.memory_mb);
+        let made = tokio::task::spawn_blocking(move || made.create(limit_mb)).await;
+        match made.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => Some(cgroup),
+            Err(error) => {
+                warn!(cgroup = %cgroup.path().display(), %error, "the copy's cgroup can't be made; its watchdog alone limits its memory");
+                None
+            }
         }
     }
 
@@ -399,6 +438,15 @@ impl Runner {
         } else {
             lines
         }
+    }
+}
+
+/// Kills what may be left in a model's cgroup, and takes it away.
+async fn end_cgroup(cgroup: CopyCgroup) {
+    let path = cgroup.path().to_owned();
+    let ended = tokio::task::spawn_blocking(move || cgroup.end()).await;
+    if let Err(error) = ended.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        warn!(cgroup = %path.display(), %error, "the copy's cgroup can't be taken away");
     }
 }
 

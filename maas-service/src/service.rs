@@ -1,5 +1,6 @@
 //! The daemon's life: connect, wait for the lead, take requests and keep copies running until told to stop.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cgroup;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
 use crate::leader::{self, Lead, Place};
@@ -66,6 +68,7 @@ struct Service {
 
 impl Service {
     async fn start(mut config: ServiceConfig) -> anyhow::Result<Self> {
+        config.launch.copies.cgroups = limit_memory();
         let session = Session::connect(config.session.clone())
             .await
             .context("the service can't start")?;
@@ -163,6 +166,23 @@ impl Service {
             OnStop::LeaveModels => {
                 info!("the service stops; copies run on and the next service adopts them")
             }
+        }
+    }
+}
+
+/// Who holds the copies to their memory: the kernel, below the cgroup that is returned, or else each copy's watchdog.
+fn limit_memory() -> Option<PathBuf> {
+    match cgroup::take_base() {
+        Ok(base) => {
+            info!(cgroup = %base.display(), "the kernel holds each copy to its memory in a cgroup of its own (without a delegated cgroup, a watchdog would)");
+            Some(base)
+        }
+        Err(why) => {
+            info!(
+                why = &why as &dyn std::error::Error,
+                "a watchdog holds each copy to its memory; for the kernel to do it, put `Delegate=memory pids` and `DelegateSubgroup=daemon` (systemd 254 or later) into the service's unit"
+            );
+            None
         }
     }
 }

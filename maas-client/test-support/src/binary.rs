@@ -7,7 +7,11 @@ use std::sync::OnceLock;
 /// The programs that tests run.
 const PROGRAMS: [&str; 3] = ["maas_service", "maas_runner", "maas_deploy"];
 
-/// Where the program called `name` lies, as new as its sources. Builds all of them the first time it is asked.
+/// By this variable a test program is told where they lie, when it can't build them itself.
+pub const PROGRAMS_FOLDER: &str = "MAAS_TEST_PROGRAMS";
+
+/// Where the program called `name` lies, as new as its sources. Builds all of them the first time it is asked, unless
+/// [`PROGRAMS_FOLDER`] says where they are.
 ///
 /// # Panics
 ///
@@ -15,6 +19,9 @@ const PROGRAMS: [&str; 3] = ["maas_service", "maas_runner", "maas_deploy"];
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
+        if let Some(built) = std::env::var_os(PROGRAMS_FOLDER) {
+            return built.into();
+        }
         // A test program lies in <target>/<profile>/deps.
         let own = std::env::current_exe().expect("a running program can find itself");
         let profile = own

@@ -1,7 +1,7 @@
 //! The daemon `maas_service`, with a folder of its own for the copies it runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -40,6 +40,37 @@ impl Daemon {
             r#"mount -t tmpfs -o "$1" tmpfs "$MAAS_HOME" || exit; shift; exec "$@""#;
         let program = Program::new("unshare")
             .args(["--map-root-user", "--mount", "sh", "-c", MOUNT, "sh", mount])
+            .arg(binary("maas_service"));
+        Self::start_program(program, connect_string, options)
+    }
+
+    /// Starts a daemon in a cgroup, which is made if it is not there. Whenever it is started again, it starts there.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn start_in_cgroup(connect_string: &str, options: &[&str], cgroup: &Path) -> Self {
+        const ENTER: &str =
+            r#"mkdir -p "$1" && echo $$ > "$1/cgroup.procs" || exit; shift; exec "$@""#;
+        let program = Program::new("sh")
+            .args(["-c", ENTER, "sh"])
+            .arg(cgroup)
+            .arg(binary("maas_service"));
+        Self::start_program(program, connect_string, options)
+    }
+
+    /// Starts a daemon in a container, as far as cgroups go: it sees the cgroup as the root of all, and shares it with a
+    /// process that was there first.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn start_in_container(connect_string: &str, options: &[&str], cgroup: &Path) -> Self {
+        const ENTER: &str = r#"mkdir -p "$1" && echo $$ > "$1/cgroup.procs" || exit; shift
+            exec unshare --cgroup --mount sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit; sleep 1000 & exec "$@"' sh "$@""#;
+        let program = Program::new("sh")
+            .args(["-c", ENTER, "sh"])
+            .arg(cgroup)
             .arg(binary("maas_service"));
         Self::start_program(program, connect_string, options)
     }

@@ -11,8 +11,9 @@ use maas_service::{logging, signals};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.as_slice() {
-        [flag, script, logs] if flag == warden::ARGUMENT => {
-            match warden::run(Path::new(script), Path::new(logs)) {
+        [flag, script, logs, cgroup @ ..] if flag == warden::ARGUMENT && cgroup.len() < 2 => {
+            let cgroup = cgroup.first().map(Path::new);
+            match warden::run(Path::new(script), Path::new(logs), cgroup) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => complain(&format!("the warden can't do its work: {error}")),
             }

@@ -67,7 +67,7 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 impl Model {
-    /// Starts `script` in `folder` under a warden.
+    /// Starts `script` in `folder` under a warden, in `cgroup` if there is one for it.
     ///
     /// # Errors
     /// With the reason, when the warden or the script can't be started.
@@ -76,6 +76,7 @@ impl Model {
         folder: &Path,
         logs: &Path,
         environment: &BTreeMap<String, String>,
+        cgroup: Option<&Path>,
     ) -> Result<Self, String> {
         let runner = std::env::current_exe()
             .map_err(|error| format!("this program can't find itself: {error}"))?;
@@ -83,6 +84,7 @@ impl Model {
             .arg(warden::ARGUMENT)
             .arg(script)
             .arg(logs)
+            .args(cgroup)
             .current_dir(folder)
             .env_clear()
             .envs(environment)

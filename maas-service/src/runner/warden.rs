@@ -6,7 +6,8 @@
 //! When the warden itself is killed, the runner (the next subreaper up) inherits the model and ends it.
 //!
 //! The script starts with limits: no core files, a bounded number of open files, and a mark by which the kernel takes it
-//! before us when the machine runs out of memory.
+//! before us when the machine runs out of memory. Where there are cgroups for copies, it starts in one, and the warden
+//! stays out of it: it has to tell how the script ended when the kernel kills all that is in there.
 //!
 //! The warden speaks with the runner in lines. It is told `term` or `kill` on its standard input, and says on its standard
 //! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
@@ -27,6 +28,7 @@ use rustix::process::{
 };
 
 use super::output::RotatedFile;
+use crate::cgroup;
 use crate::process::descendants;
 
 /// By this argument the runner's binary knows that it is to be a warden.
@@ -108,12 +110,12 @@ impl Report {
     }
 }
 
-/// Runs the warden: starts `script` in the folder this process is in, with this process's environment, and ends when
-/// nothing of it is left.
+/// Runs the warden: starts `script` in the folder this process is in, with this process's environment, in `cgroup` if
+/// there is one for it, and ends when nothing of it is left.
 ///
 /// # Errors
 /// When the kernel lacks what the warden needs.
-pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
+pub fn run(script: &Path, logs: &Path, cgroup: Option<&Path>) -> io::Result<()> {
     set_child_subreaper(Some(Pid::from_raw(1).expect("1 is a process id")))?;
     let mut command = Command::new(script);
     // A pipe that never delivers anything, as the original's; and a process group that the terminal's keys don't reach.
@@ -123,7 +125,13 @@ pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
         .stderr(Stdio::piped())
         .process_group(0);
     limit();
-    let mut child = match spawn_as_first_to_go(&mut command) {
+    let spawned = match cgroup {
+        // A child is born where its parent is. Without its limit it is not to run at all.
+        Some(cgroup) => cgroup::inside(cgroup, || spawn_as_first_to_go(&mut command))
+            .unwrap_or_else(|error| Err(no_cgroup(cgroup, &error))),
+        None => spawn_as_first_to_go(&mut command),
+    };
+    let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
             Report::Refused {
@@ -154,6 +162,14 @@ pub fn run(script: &Path, logs: &Path) -> io::Result<()> {
     {}
     drop(child);
     Ok(())
+}
+
+fn no_cgroup(cgroup: &Path, error: &io::Error) -> io::Error {
+    let cgroup = cgroup.display();
+    io::Error::new(
+        error.kind(),
+        format!("the copy's cgroup `{cgroup}` can't be entered: {error}"),
+    )
 }
 
 /// Limits this process, and so all that it starts. What can't be limited further is limited enough already.

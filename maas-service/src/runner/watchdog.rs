@@ -5,10 +5,11 @@
 //! sum is above the limit, the kernel is asked for every process's fair share of it (PSS), and that decides. Processes are
 //! counted too, for a fork bomb takes nothing but numbers.
 //!
-//! No cgroup is used: its memory controller would have to be delegated to us, which few machines do by themselves, and
-//! where controllers are still mounted one by one, as before cgroup v2, it can't be. A watchdog sees only what lasts for a
-//! moment; what grows faster than that, the kernel ends when the machine is full, and models come before us then
-//! (`oom_score_adj`, see [`super::warden`]). That is told too, from the kernel's count of such killings.
+//! A watchdog sees only what lasts for a moment. Where cgroups are ours to make ([`crate::cgroup`]), the copy has one, and the
+//! kernel holds it to its memory without a gap; the watchdog then counts processes, and tells what the kernel did. Few
+//! machines delegate a memory controller to us by themselves. Without, what grows faster than we look, the kernel ends
+//! when the machine is full, and models come before us then (`oom_score_adj`, see [`super::warden`]). That is told too, from
+//! the kernel's count of such killings.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::fault::Fault;
 use super::model::Ending;
+use crate::cgroup::CopyCgroup;
 use crate::process::below;
 
 /// How often it looks.
@@ -41,6 +43,8 @@ const MB: u64 = 1024 * 1024;
 pub(super) struct Watchdog {
     warden: u32,
     limit_mb: u64,
+    /// Where the kernel holds the copy to its memory, if it does.
+    cgroup: Option<CopyCgroup>,
     /// The most memory it was seen to use, in bytes.
     peak: u64,
     kills_before: KernelKills,
@@ -61,12 +65,14 @@ struct Usage {
 }
 
 impl Watchdog {
-    /// Watches over the processes below `warden`, which may use `limit_mb` of memory.
-    pub(super) fn new(warden: u32, limit_mb: u32) -> Self {
+    /// Watches over the processes below `warden`, which may use `limit_mb` of memory. If they are in a `cgroup`, the kernel
+    /// sees to that.
+    pub(super) fn new(warden: u32, limit_mb: u32, cgroup: Option<CopyCgroup>) -> Self {
         let kills = kernel_kills();
         Self {
             warden,
             limit_mb: u64::from(limit_mb),
+            cgroup,
             peak: 0,
             kills_before: kills,
             kills_lately: kills,
@@ -86,7 +92,7 @@ impl Watchdog {
             interval.tick().await;
             let (warden, limit) = (self.warden, self.limit_mb * MB);
             let began = Instant::now();
-            let exactly = began >= exact_again;
+            let exactly = self.cgroup.is_none() && began >= exact_again;
             // There may be much to look at, and ZooKeeper must hear from us meanwhile.
             let look = move || look(warden, limit, exactly);
             let usage = tokio::task::spawn_blocking(look).await.unwrap_or_default();
@@ -98,7 +104,7 @@ impl Watchdog {
                 self.kills_before = self.kills_lately;
                 self.kills_lately = kernel_kills();
             }
-            if let Some(fault) = self.judge(usage) {
+            if let Some(fault) = self.judge(usage).or_else(|| self.limited_by_kernel()) {
                 return fault;
             }
         }
@@ -118,26 +124,48 @@ impl Watchdog {
         if usage.exact.is_none_or(|exact| exact <= limit) {
             return None;
         }
+        Some(self.too_much_memory(used))
+    }
+
+    fn too_much_memory(&self, used: u64) -> Fault {
         let (limit_mb, used_mb) = (self.limit_mb, used.div_ceil(MB));
-        Some(Fault {
+        Fault {
             why: format!("it used {used_mb} MB of the {limit_mb} MB of memory it may use"),
             ending: None,
             out_of_memory: Some(OutOfMemory { limit_mb, used_mb }),
+        }
+    }
+
+    /// What is wrong, if the kernel has killed in the copy's cgroup because that was at its limit.
+    fn limited_by_kernel(&self) -> Option<Fault> {
+        let cgroup = self.cgroup.as_ref()?;
+        let kills = cgroup.kills()?;
+        // Killed without having been at the limit: then the machine was full, or a cgroup above.
+        (kills.killed > 0 && kills.at_limit > 0).then(|| {
+            let limit = self.limit_mb * MB;
+            self.too_much_memory(cgroup.peak().unwrap_or(limit))
         })
     }
 
     /// Says so, if the kernel ended the model for lack of memory.
     pub(super) fn explain(&self, fault: Fault) -> Fault {
-        self.explain_with(fault, kernel_kills())
+        if let Some(fault) = self.limited_by_kernel() {
+            return fault;
+        }
+        match self.cgroup.as_ref().and_then(CopyCgroup::kills) {
+            // This count is the copy's own, and began with it.
+            Some(kills) => self.explain_with(fault, Some(0), Some(kills.killed)),
+            None => self.explain_with(fault, self.kills_before, kernel_kills()),
+        }
     }
 
-    fn explain_with(&self, fault: Fault, kills: KernelKills) -> Fault {
+    fn explain_with(&self, fault: Fault, before: KernelKills, now: KernelKills) -> Fault {
         let killed = match fault.ending {
             Some(Ending::Signal(signal)) => signal == Signal::KILL.as_raw(),
             Some(Ending::Code(code)) => code == KILLED_CHILD,
             Some(Ending::WithWarden) | None => false,
         };
-        let (Some(before), Some(now)) = (self.kills_before, kills) else {
+        let (Some(before), Some(now)) = (before, now) else {
             return fault;
         };
         if !killed || now <= before {
@@ -203,6 +231,7 @@ mod tests {
         Watchdog {
             warden: 1,
             limit_mb: 512,
+            cgroup: None,
             peak: 0,
             kills_before: Some(4),
             kills_lately: Some(4),
@@ -251,7 +280,8 @@ mod tests {
     #[test]
     fn a_killing_by_the_kernel_is_told_from_others_by_the_kernels_count() {
         let told = |ending: Ending, kills| {
-            let fault = watchdog().explain_with(Fault::ended(ending, "ended".to_owned()), kills);
+            let fault = Fault::ended(ending, "ended".to_owned());
+            let fault = watchdog().explain_with(fault, Some(4), kills);
             fault.why.contains("out of memory on the host")
         };
         assert!(told(Ending::Signal(9), Some(5)));
@@ -260,6 +290,35 @@ mod tests {
         assert!(!told(Ending::Signal(9), None), "nobody knows");
         assert!(!told(Ending::Signal(15), Some(5)));
         assert!(!told(Ending::Code(1), Some(5)));
+    }
+
+    #[test]
+    fn in_a_cgroup_a_killing_at_its_own_limit_is_told_from_one_on_a_full_machine() {
+        let base = test_support::TempDir::new().expect("a folder");
+        let cgroup = CopyCgroup::of(base.path(), &maas_client::InstanceId::generate());
+        std::fs::create_dir(cgroup.path()).expect("made");
+        let mut watchdog = watchdog();
+        watchdog.cgroup = Some(cgroup.clone());
+        let explained = |events: &str| {
+            std::fs::write(cgroup.path().join("memory.events"), events).expect("written");
+            let fault = Fault::ended(Ending::Signal(9), "ended".to_owned());
+            watchdog.explain(fault)
+        };
+        let by_limit = explained("max 9\noom 1\noom_kill 3\n");
+        let whole = OutOfMemory {
+            limit_mb: 512,
+            used_mb: 512,
+        };
+        assert_eq!(by_limit.out_of_memory, Some(whole));
+        let why = "it used 512 MB of the 512 MB of memory it may use";
+        assert_eq!(by_limit.why, why);
+        let by_host = explained("max 9\noom 0\noom_kill 3\n");
+        assert!(
+            by_host.why.contains("out of memory on the host"),
+            "{}",
+            by_host.why
+        );
+        assert_eq!(explained("oom 0\noom_kill 0\n").why, "ended");
     }
 
     #[test]

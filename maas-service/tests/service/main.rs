@@ -30,10 +30,10 @@
 //! | F28 a script that leaves its server behind, or nothing | `life::processes_that_detach…`, `healing::a_script_that_ends_well…` |
 //! | F29 a model that ignores SIGTERM | `life::a_model_that_ignores_sigterm…` |
 //! | F30 a port that is somebody else's | `places::a_server_of_somebody_else…` |
-//! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…` |
+//! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…`, `cgroups::…` |
 //! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
-//! | F34 the time of day jumps | nothing is timed by it: every deadline and delay is of the monotonic clock |
+//! | F34 the time of day jumps | `clock::when_the_time_of_day_jumps…` |
 //! | F37 items that are no requests | `queue_items::what_is_no_request…` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
@@ -49,6 +49,8 @@
 )]
 
 mod admission;
+mod cgroups;
+mod clock;
 mod command_line;
 mod crashes;
 mod disks;
@@ -60,6 +62,7 @@ mod load;
 mod long_queue;
 mod meddling;
 mod model_faults;
+mod own_kernel;
 mod places;
 mod queue_items;
 mod resources;

@@ -23,6 +23,9 @@ async fn status(world: &World, name: &str) -> InstanceStatus {
 #[tokio::test]
 async fn a_copy_that_uses_more_memory_than_it_may_is_killed_and_says_so() {
     let world = World::start(&[]).await;
+    world.leads().await;
+    let log = world.daemon.log_tail();
+    assert!(log.contains("holds each copy to its memory"), "{log}");
     let greedy = ModelFolder::with_script(
         r#""$python" -S -E serve.py & while [ ! -e eat ]; do sleep 0.05; done; rm eat
         setsid "$python" -S -E -c 'import time; food = b"x" * (200 << 20); time.sleep(1000)' & wait"#,
@@ -37,7 +40,8 @@ async fn a_copy_that_uses_more_memory_than_it_may_is_killed_and_says_so() {
     let failure = eventually(LIMIT, "the copy to be ended", failed).await;
     let memory = failure.out_of_memory.unwrap();
     assert_eq!(memory.limit_mb, 64);
-    assert!((100..=300).contains(&memory.used_mb), "{memory:?}");
+    // A watchdog sees what it took, the kernel lets it take no more than the limit.
+    assert!((60..=300).contains(&memory.used_mb), "{memory:?}");
     let why = format!("it used {} MB of the 64 MB of memory", memory.used_mb);
     assert!(failure.why.contains(&why), "{}", failure.why);
     // It heals, and what happened is still told.

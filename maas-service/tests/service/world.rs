@@ -34,7 +34,10 @@ impl World {
         Self::start_with(options, start).await
     }
 
-    async fn start_with(options: &[&str], start: impl FnOnce(&str, &[&str]) -> Daemon) -> Self {
+    pub(crate) async fn start_with(
+        options: &[&str],
+        start: impl FnOnce(&str, &[&str]) -> Daemon,
+    ) -> Self {
         let zookeeper = ZooKeeper::shared().await;
         let quorum = zookeeper.connect_string().to_owned();
         let options: Vec<&str> = ["--session_timeout", "3000"]
