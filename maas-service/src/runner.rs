@@ -41,7 +41,7 @@ use tracing::{debug, info, warn};
 use crate::cgroup::CopyCgroup;
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
-use bundle::Bundle;
+use bundle::{Bundle, DAMAGED_TRIES};
 use drain::drain;
 use endpoint::FolderWatch;
 use environment::environment;
@@ -178,18 +178,23 @@ impl Runner {
     /// Starts the model, and starts it again whenever it ends, until told to stop.
     async fn keep_running(&mut self) {
         let mut restarts = Restarts::new(self.spec.settings.restart_delay);
+        let mut damaged = 0;
         loop {
             let outcome = self.attempt().await;
             self.withdraw(WITHDRAWAL).await;
+            damaged = if matches!(outcome, Outcome::Damaged(_)) {
+                damaged + 1
+            } else {
+                0
+            };
             let fault = match outcome {
                 Outcome::Stopped => return,
-                Outcome::Hopeless(why) => {
-                    warn!(reason = %why, "the copy has failed for good");
-                    let failure = Fault::from(why).into_failure(self.last_output());
-                    self.status.gives_up(failure);
-                    return self.stop.cancelled().await;
+                Outcome::Hopeless(why) => return self.give_up(why).await,
+                Outcome::Damaged(why) if damaged == DAMAGED_TRIES => {
+                    let why = format!("{why} (it was fetched {damaged} times)");
+                    return self.give_up(why).await;
                 }
-                Outcome::NotFetched(why) => Fault::from(why),
+                Outcome::NotFetched(why) | Outcome::Damaged(why) => Fault::from(why),
                 Outcome::Failed(fault) | Outcome::Exceeded(fault) => fault,
             };
             let retry = restarts.failed(Instant::now(), self.status.attempt(), &mut rand::rng());
@@ -201,6 +206,14 @@ impl Runner {
                 () = self.stop.cancelled() => return,
             }
         }
+    }
+
+    /// Tells that the copy has failed for good, and waits to be stopped.
+    async fn give_up(&mut self, why: String) {
+        warn!(reason = %why, "the copy has failed for good");
+        let failure = Fault::from(why).into_failure(self.last_output());
+        self.status.gives_up(failure);
+        self.stop.cancelled().await;
     }
 
     async fn attempt(&mut self) -> Outcome {
@@ -306,7 +319,10 @@ impl Runner {
                 }
                 model.stop(self.spec.settings.stop_grace).await
             }
-            Outcome::NotFetched(_) | Outcome::Failed(_) | Outcome::Hopeless(_) => {
+            Outcome::NotFetched(_)
+            | Outcome::Damaged(_)
+            | Outcome::Failed(_)
+            | Outcome::Hopeless(_) => {
                 self.withdraw(WITHDRAWAL).await;
                 model.stop(self.spec.settings.stop_grace).await
             }

@@ -1,16 +1,20 @@
 //! The bundle of a copy: brought from the model store once, and kept for every start.
 //!
 //! It is fetched under another name and renamed when it is complete and checked, so that the work folder is never a part
-//! of a bundle, whenever we are killed.
+//! of a bundle, whenever we are killed. What does not have the digest by which the bundle is called is not used: it is fetched
+//! again, for somebody may have been replacing it at that moment, and only so many times, for it does not get better by that.
 
 use std::path::PathBuf;
 
-use model_store::{Digest, Limits, Location, Store};
+use model_store::{Digest, Limits, Location, Store, StoreError};
 use tracing::info;
 
 use super::fault::Outcome;
 use super::settings::BundleSettings;
 use crate::instance_folder::InstanceFolder;
+
+/// How often a bundle is fetched that is not what it should be, one time after the other.
+pub(super) const DAMAGED_TRIES: u32 = 8;
 
 /// A bundle in the work folder.
 #[derive(Clone, Debug)]
@@ -43,7 +47,13 @@ impl Bundle {
         let fetched = store
             .fetch(&location, digest.as_ref(), &unfinished, &Limits::default())
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(|error| {
+                if matches!(error, StoreError::Damaged { .. }) {
+                    Outcome::Damaged(chain(&error))
+                } else {
+                    failed(&error)
+                }
+            })?;
         info!(bytes = fetched.bytes, digest = %fetched.digest, "the bundle is here");
         let script = fetched
             .script

@@ -10,6 +10,8 @@ pub(super) enum Outcome {
     Stopped,
     /// The bundle could not be had. That tells nothing of the model.
     NotFetched(String),
+    /// What lies in the model store under the bundle's digest is something else: it is damaged, or somebody is replacing it.
+    Damaged(String),
     /// It failed, and may do better another time.
     Failed(Fault),
     /// It took more than it may, and must not live a moment longer.

@@ -34,6 +34,7 @@
 //! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
 //! | F34 the time of day jumps | `clock::when_the_time_of_day_jumps…` |
+//! | F36 a bundle that is replaced while it is fetched | `bundles::…` |
 //! | F37 items that are no requests | `queue_items::what_is_no_request…` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
@@ -49,6 +50,7 @@
 )]
 
 mod admission;
+mod bundles;
 mod cgroups;
 mod clock;
 mod command_line;

@@ -1,0 +1,88 @@
+//! Bundles that change in the model store while copies fetch them (F36). A bundle is called by the digest of its content, and
+//! nothing else is ever started under that name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use maas_client::wire::state::Phase;
+use model_store::{Bundle, Location, Store};
+use test_support::{ModelFolder, TempDir, eventually};
+
+use crate::world::{LIMIT, World};
+
+/// Uploads a model, and tells where it lies.
+async fn put(store: &Path, model: &ModelFolder) -> PathBuf {
+    let base = Location::parse(store.to_str().unwrap()).unwrap();
+    let bundle = Bundle::scan(model.path()).unwrap();
+    let put = Store::open(&base)
+        .unwrap()
+        .put(&bundle, &base, "dga", "1.0", |_| {})
+        .await
+        .unwrap();
+    store.join("dga/1.0").join(put.location.file_name())
+}
+
+/// A model of which the copies tell by their arguments which content they are of.
+fn model(content: &str) -> ModelFolder {
+    ModelFolder::with_script(&format!(r#"exec "$python" -S -E serve.py {content}"#))
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_being_replaced_is_fetched_again_and_served_when_it_is_whole() {
+    let world = World::start(&[]).await;
+    let store = TempDir::new().unwrap();
+    let whole = put(store.path(), &model("right")).await;
+    // One file of it is another's, as in the middle of a copy over it.
+    let script = whole.join("start.sh");
+    let right = fs::read(&script).unwrap();
+    let wrong = String::from_utf8(right.clone()).unwrap();
+    fs::write(&script, wrong.replace("right", "wrong")).unwrap();
+    world.add("dga", 1, &whole).await;
+    let why = "the content of the file `start.sh` is not the original";
+    let status = world.explained("dga", Phase::Backoff, why).await;
+    let work = world.daemon.folders()[0].join("work");
+    assert!(!work.exists(), "nothing of it is ever where it could run");
+    // Then all of it is another bundle, whole in itself.
+    let (other, aside) = (
+        put(store.path(), &model("other")).await,
+        store.path().join("aside"),
+    );
+    fs::rename(&whole, &aside).unwrap();
+    fs::rename(&other, &whole).unwrap();
+    world
+        .explained("dga", Phase::Backoff, "its manifest has the digest")
+        .await;
+    fs::rename(&whole, &other).unwrap();
+    fs::write(aside.join("start.sh"), right).unwrap();
+    fs::rename(&aside, &whole).unwrap();
+    let served = world.serving("dga", 1).await;
+    assert_eq!(served[0].instance, status.instance, "by the same copy");
+    let answer = world.apply("dga", &[]).await;
+    assert_eq!(answer["arguments"], serde_json::json!(["right"]));
+}
+
+#[tokio::test]
+async fn a_bundle_that_stays_damaged_fails_for_good_after_eight_fetches_and_says_why() {
+    let world = World::start(&["--restart_delay", "10"]).await;
+    let store = TempDir::new().unwrap();
+    let bundle = put(store.path(), &model("right")).await;
+    let sound = fs::read(bundle.join("serve.py")).unwrap();
+    fs::write(bundle.join("serve.py"), "exit()").unwrap();
+    world.add("dga", 1, &bundle).await;
+    let status = world
+        .explained("dga", Phase::Failed, "it was fetched 8 times")
+        .await;
+    assert_eq!(status.restarts, 7);
+    let why = status.last_failure.unwrap().why;
+    assert!(
+        why.contains("is damaged; remove it and deploy it again"),
+        "{why}"
+    );
+    assert!(why.contains("the file `serve.py` has 6 bytes"), "{why}");
+    assert!(!world.daemon.folders()[0].join("work").exists());
+    // Another copy, once it is mended, finds nothing wrong with it.
+    fs::write(bundle.join("serve.py"), sound).unwrap();
+    world.add("dga", 1, &bundle).await;
+    let serves = async || world.registered("dga").await.len() == 1;
+    eventually(LIMIT, "the other copy to serve", serves).await;
+}
