@@ -38,7 +38,7 @@
 //! | F37 items that are no requests | `queue_items::what_is_no_request…` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
-//! | F40 a long queue | `long_queue::…` |
+//! | F40 a long queue | `long_queue::…`; with 100,000 requests `benches/control_plane`'s `drain`; above the cap `maas-client/tests/discovery.rs` |
 //! | F41 an ADD that does not fit | `admission::what_does_not_fit…` |
 //! | F42 two daemons on one root | `life::a_second_daemon_stands_by…`, `life::a_daemon_that_could_not_reach…` |
 //! | F43 znodes deleted or written by hand | `meddling::…`, `maas-client/tests/session.rs` |
