@@ -96,41 +96,120 @@ pub struct Place {
 )]
 pub struct OtherPlace(pub Place);
 
-/// Waits until we lead. A daemon at another place may just have been killed: it is given `patience` to vanish.
-///
-/// # Errors
-/// [`OtherPlace`] when a daemon at another place leads or stands in line, and goes on doing so.
-pub async fn lead(
-    session: &Session,
-    layout: &Layout,
-    place: &Place,
+/// A daemon that stands for the lead, again and again.
+pub struct Candidacy {
+    session: Session,
+    layout: Layout,
+    place: Place,
     patience: Duration,
-) -> Result<Lead, OtherPlace> {
-    let root = layout.leader_root();
-    let mut events = session.watch(&root, WatchScope::Node);
-    let mut elsewhere_since: Option<Instant> = None;
-    loop {
-        let contest = contend(session, layout, place, &mut events).await;
-        if !matches!(contest, Ok(Contest::Elsewhere(_))) {
-            elsewhere_since = None;
+    /// Our last place in the line, and the session it was of.
+    last: Option<(ZnodePath, i64)>,
+}
+
+impl Candidacy {
+    /// Stands for the lead from `place`. A daemon at another place may just have been killed: it is given `patience` to
+    /// vanish.
+    #[must_use]
+    pub fn new(session: Session, layout: Layout, place: Place, patience: Duration) -> Self {
+        Self {
+            session,
+            layout,
+            place,
+            patience,
+            last: None,
         }
-        match contest {
-            Ok(Contest::Won(lead)) => return Ok(lead),
-            Ok(Contest::Elsewhere(other)) => {
-                if elsewhere_since.is_none() {
-                    warn!(host = %other.host, instances = %other.instances.display(), "a daemon at another place is in line; waiting whether its session ends");
-                }
-                if elsewhere_since.get_or_insert_with(Instant::now).elapsed() > patience {
-                    return Err(OtherPlace(other));
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Waits until we lead.
+    ///
+    /// # Errors
+    /// [`OtherPlace`] when a daemon at another place leads or stands in line, and goes on doing so.
+    pub async fn lead(&mut self) -> Result<Lead, OtherPlace> {
+        let root = self.layout.leader_root();
+        let mut events = self.session.watch(&root, WatchScope::Node);
+        let mut elsewhere_since: Option<Instant> = None;
+        loop {
+            let contest = self.contend(&mut events).await;
+            if !matches!(contest, Ok(Contest::Elsewhere(_))) {
+                elsewhere_since = None;
             }
-            Ok(Contest::PlaceLost) => debug!("our place in the line is lost; taking another one"),
-            Err(error) => {
-                debug!(%error, "contending for the lead again");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            match contest {
+                Ok(Contest::Won(lead)) => return Ok(lead),
+                Ok(Contest::Elsewhere(other)) => {
+                    if elsewhere_since.is_none() {
+                        warn!(host = %other.host, instances = %other.instances.display(), "a daemon at another place is in line; waiting whether its session ends");
+                    }
+                    if elsewhere_since.get_or_insert_with(Instant::now).elapsed() > self.patience {
+                        return Err(OtherPlace(other));
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Ok(Contest::PlaceLost) => {
+                    debug!("our place in the line is lost; taking another one");
+                }
+                Err(error) => {
+                    debug!(%error, "contending for the lead again");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
             }
         }
+    }
+
+    /// Takes a place in the line and waits until it is the first.
+    async fn contend(&mut self, events: &mut TreeWatch) -> Result<Contest, ZkError> {
+        let (session, place) = (&self.session, &self.place);
+        let root = self.layout.leader_root();
+        session.ensure(&root).await?;
+        session.ensure(&self.layout.epoch()).await?;
+        let generation = session.health().borrow().generation;
+        if let Some(other) = other_place(session, &root, place).await? {
+            return Ok(Contest::Elsewhere(other));
+        }
+        let who = serde_json::to_vec(place).unwrap_or_default();
+        let Some(candidate) = take_place(session, &root, &who).await? else {
+            return Ok(Contest::PlaceLost);
+        };
+        // That of a session that has ended for us stays until ZooKeeper finds out, and we would wait behind ourselves.
+        if let Some((earlier, owner)) = &self.last
+            && *owner != session.id()
+            && let Some(stat) = session.stat(earlier).await?
+            && stat.ephemeral_owner == *owner
+        {
+            session.delete(earlier, None).await?;
+        }
+        self.last = Some((candidate.clone(), session.id()));
+        let mut waiting = false;
+        loop {
+            let mut names = session.children(&root).await?;
+            names.sort_unstable();
+            if !names.iter().any(|name| name == candidate.name())
+                || session.health().borrow().generation != generation
+            {
+                return Ok(Contest::PlaceLost);
+            }
+            if names.first().is_some_and(|first| first == candidate.name()) {
+                break;
+            }
+            // Two that came at once have not seen each other before they stood in line.
+            if let Some(other) = other_place(session, &root, place).await? {
+                return Ok(Contest::Elsewhere(other));
+            }
+            if !waiting {
+                waiting = true;
+                info!(ahead = names.len() - 1, "another daemon leads; standing by");
+            }
+            events.next().await;
+        }
+        let stat = session.set(&self.layout.epoch(), &who, None).await?;
+        crash_point("lead: after the epoch was written");
+        info!(epoch = stat.version, "this daemon leads");
+        Ok(Contest::Won(Lead {
+            epoch: self.layout.epoch(),
+            epoch_version: stat.version,
+            transaction: stat.mzxid,
+            candidate,
+            generation,
+        }))
     }
 }
 
@@ -141,58 +220,6 @@ enum Contest {
     PlaceLost,
     /// Another daemon in the line runs its copies elsewhere.
     Elsewhere(Place),
-}
-
-/// Takes a place in the line and waits until it is the first.
-async fn contend(
-    session: &Session,
-    layout: &Layout,
-    place: &Place,
-    events: &mut TreeWatch,
-) -> Result<Contest, ZkError> {
-    let root = layout.leader_root();
-    session.ensure(&root).await?;
-    session.ensure(&layout.epoch()).await?;
-    let generation = session.health().borrow().generation;
-    if let Some(other) = other_place(session, &root, place).await? {
-        return Ok(Contest::Elsewhere(other));
-    }
-    let who = serde_json::to_vec(place).unwrap_or_default();
-    let Some(candidate) = take_place(session, &root, &who).await? else {
-        return Ok(Contest::PlaceLost);
-    };
-    let mut waiting = false;
-    loop {
-        let mut names = session.children(&root).await?;
-        names.sort_unstable();
-        if !names.iter().any(|name| name == candidate.name())
-            || session.health().borrow().generation != generation
-        {
-            return Ok(Contest::PlaceLost);
-        }
-        if names.first().is_some_and(|first| first == candidate.name()) {
-            break;
-        }
-        // Two that came at once have not seen each other before they stood in line.
-        if let Some(other) = other_place(session, &root, place).await? {
-            return Ok(Contest::Elsewhere(other));
-        }
-        if !waiting {
-            waiting = true;
-            info!(ahead = names.len() - 1, "another daemon leads; standing by");
-        }
-        events.next().await;
-    }
-    let stat = session.set(&layout.epoch(), &who, None).await?;
-    crash_point("lead: after the epoch was written");
-    info!(epoch = stat.version, "this daemon leads");
-    Ok(Contest::Won(Lead {
-        epoch: layout.epoch(),
-        epoch_version: stat.version,
-        transaction: stat.mzxid,
-        candidate,
-        generation,
-    }))
 }
 
 /// The place of a daemon in the line that is not ours.

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::cgroup;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
-use crate::leader::{self, Lead, Place};
+use crate::leader::{Candidacy, Lead, Place};
 use crate::plan::Room;
 use crate::reconcile::Reconciler;
 
@@ -116,9 +116,11 @@ impl Service {
         let session = self.session.clone();
         // ZooKeeper forgets a daemon that was killed only when its session is over.
         let patience = self.config.session.session_timeout + Duration::from_secs(2);
+        let (layout, place) = (self.layout.clone(), self.place.clone());
+        let mut candidacy = Candidacy::new(session.clone(), layout, place, patience);
         while !stop.is_cancelled() {
             let lead = tokio::select! {
-                lead = leader::lead(&session, &self.layout, &self.place, patience) => lead,
+                lead = candidacy.lead() => lead,
                 () = stop.cancelled() => break,
             };
             let lead = match lead {
