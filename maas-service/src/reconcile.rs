@@ -62,8 +62,8 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     ends: HashMap<InstanceId, String>,
     /// The last runner of each model that died.
     lost: HashMap<ModelKey, Lost>,
-    /// Since when copies serve without a break.
-    serving: HashMap<InstanceId, Instant>,
+    /// Since when copies serve without a break; not known before the first look.
+    serving: Option<HashMap<InstanceId, Instant>>,
     /// When rolling updates last made a step forward, and how far they were then.
     updating: HashMap<ModelKey, (Instant, (bool, u32))>,
     /// The models for whose next copy there is no room, and since when.
@@ -122,7 +122,7 @@ impl Reconciler<Session, LocalLauncher> {
         self.leader.since_ms = now_ms();
         // Another daemon may have led meanwhile: what was known may hold no more.
         self.board = Board::default();
-        self.serving.clear();
+        self.serving = None;
         self.updating.clear();
         self.mourned.clear();
         let mut changes = self
@@ -210,7 +210,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             mourned: HashSet::new(),
             ends: HashMap::new(),
             lost: HashMap::new(),
-            serving: HashMap::new(),
+            serving: None,
             updating: HashMap::new(),
             crowded: HashMap::new(),
             dice,
@@ -361,14 +361,20 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .iter()
             .map(|s| (s.instance.clone(), s.phase))
             .collect();
-        self.serving
-            .retain(|instance, _| phases.get(instance).is_some_and(|phase| phase.is_serving()));
+        let first_look = self.serving.is_none();
+        let serving = self.serving.get_or_insert_default();
+        serving.retain(|instance, _| phases.get(instance).is_some_and(|phase| phase.is_serving()));
         for status in statuses.iter().filter(|status| status.phase.is_serving()) {
-            // What has served under another daemon need not settle anew.
-            let age = u64::try_from(now_ms().saturating_sub(status.since_ms)).unwrap_or(0);
-            let age = Duration::from_millis(age).min(SETTLING);
+            // What has served under another daemon need not settle anew. Only the time of day tells since when that is, and
+            // it is asked this once, for it may jump.
+            let age = if first_look {
+                now_ms().saturating_sub(status.since_ms)
+            } else {
+                0
+            };
+            let age = Duration::from_millis(u64::try_from(age).unwrap_or(0)).min(SETTLING);
             let since = now.checked_sub(age).unwrap_or(now);
-            self.serving.entry(status.instance.clone()).or_insert(since);
+            serving.entry(status.instance.clone()).or_insert(since);
         }
         let mut copies = self.launcher.observe(&phases)?;
         let here: HashSet<InstanceId> = copies.iter().map(|copy| copy.instance.clone()).collect();

@@ -50,7 +50,8 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 statuses.iter().filter(is_new)
             };
             let settled = serving(copies, new).filter(|copy| {
-                let since = self.serving.get(&copy.instance);
+                let serving = self.serving.as_ref();
+                let since = serving.and_then(|serving| serving.get(&copy.instance));
                 since.is_some_and(|&since| now >= since + SETTLING)
             });
             let settled = count(settled).min(found.desired.instances);
