@@ -139,6 +139,14 @@ impl ModelFiles {
         Ok(())
     }
 
+    /// The tables, without the trees that go with them.
+    ///
+    /// # Errors
+    /// When they are not those that the manifest speaks of, or none.
+    pub fn tables_alone(&self) -> Result<Tables, LoadError> {
+        self.tables(&self.manifest()?)
+    }
+
     pub(crate) fn manifest(&self) -> Result<Manifest, LoadError> {
         let manifest: Manifest =
             serde_json::from_slice(&self.manifest).map_err(LoadError::Manifest)?;

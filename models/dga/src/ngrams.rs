@@ -88,6 +88,14 @@ pub trait Levels {
     fn level(&self, order: usize, key: u32) -> u8;
 }
 
+/// About how many labels a level stands for: exactly, while there are few.
+fn count(level: u8) -> u32 {
+    if level == 0 {
+        return 0;
+    }
+    2.0_f64.powf(f64::from(level) / 8.0).round() as u32
+}
+
 fn level(count: u32, order: usize) -> u8 {
     let least = if order > 3 {
         LEAST_LONG[order - 4]
@@ -151,6 +159,16 @@ pub struct LeaveOneOut<'a>(&'a Counts);
 impl Levels for LeaveOneOut<'_> {
     fn level(&self, order: usize, key: u32) -> u8 {
         level(self.0.count(order, key).saturating_sub(1), order)
+    }
+}
+
+/// The same by tables, which know of common runs only about how many labels have them.
+#[derive(Clone, Copy, Debug)]
+pub struct TablesWithoutOne<'a>(&'a Tables);
+
+impl Levels for TablesWithoutOne<'_> {
+    fn level(&self, order: usize, key: u32) -> u8 {
+        level(count(self.0.level(order, key)).saturating_sub(1), order)
     }
 }
 
@@ -220,6 +238,11 @@ impl From<&Counts> for Tables {
 }
 
 impl Tables {
+    /// The same, without one label that was counted.
+    pub fn without_one(&self) -> TablesWithoutOne<'_> {
+        TablesWithoutOne(self)
+    }
+
     fn from_entries(entries: [Vec<(u32, u8)>; MAX_ORDER]) -> Tables {
         let dense = std::array::from_fn(|index| {
             let mut levels = vec![0; POWERS[index + 1] as usize];
@@ -368,6 +391,20 @@ mod tests {
         assert_eq!(counts.count(2, key("a", 2, 0)), 2);
         assert_eq!(counts.count(2, key("a", 2, 1)), 2);
         assert_eq!(counts.without_one().level(2, key("aa", 2, 1)), 0);
+    }
+
+    #[test]
+    fn a_label_can_be_left_out_of_tables_as_well_as_of_counts() {
+        for labels in 1..5000 {
+            for order in 1..=MAX_ORDER {
+                let (by_table, by_counts) = (
+                    level(count(level(labels, order)).saturating_sub(1), order),
+                    level(labels - 1, order),
+                );
+                let off = by_table.abs_diff(by_counts);
+                assert!(off <= u8::from(labels > 13), "{labels} {order}: {off}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts Macula as a model: on any free port of the host it will be known by, with the lists that came along.
+# Starts Macula as a model: on any free port of the host it will be known by, with the lists and the models that came along.
 # MAAS_HOST is that host's name; without it Macula answers on this machine only.
 set -eu
 
@@ -13,4 +13,9 @@ esac
 # A store that keeps no file modes (HDFS does not by default) hands the program back as plain data.
 [ -x "$here/macula" ] || chmod u+x "$here/macula"
 
-exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" --endpoint-file endpoint.dat
+models=()
+for model in "$here"/models/*/; do
+    [ ! -e "$model/manifest.json" ] || models+=(--model "${model%/}")
+done
+
+exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" ${models[@]+"${models[@]}"} --endpoint-file endpoint.dat

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use gatherers::{GatherOptions, Gathered, Gatherers, Missing, NamesAt};
-use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score};
+use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score, Tells};
 use indicators::{Host, Indicator};
 use tokio::time::Instant;
 
@@ -177,6 +177,15 @@ impl Opinion {
     /// What it made of that.
     pub fn score(&self) -> &Score {
         &self.score
+    }
+
+    /// The score that counts, if one does: a model that knows next to nothing about an indicator has no opinion, nor has one that
+    /// tells only of what is malicious of what is not more suspicious than something nobody knows.
+    pub fn counted(&self, neutral: f64) -> Option<&Score> {
+        let tells = self.model.manifest().tells;
+        let score = &self.score;
+        let is_silent = score.silent || tells == Tells::Malicious && score.rescaled <= neutral;
+        (score.covered && !is_silent).then_some(score)
     }
 
     /// Why. Takes far longer than the score.

@@ -151,6 +151,11 @@ pub struct ModelOpinion<'a> {
     pub coverage: f64,
     /// Whether that is enough; otherwise the opinion does not count.
     pub covered: bool,
+    /// Whether the model has nothing to say: it tells only of what is malicious and found nothing, so that these numbers do not
+    /// count and nothing follows from them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub silent: bool,
     /// The features without a value, each with the reason.
     #[schema(value_type = BTreeMap<String, String>)]
     pub missing: BTreeMap<&'a str, &'static str>,
@@ -326,6 +331,9 @@ impl Answers<'_> {
         let (explain, summarise) = (options.explain && explained, options.summary && explained);
         let reasons = judged.opinion.as_ref().filter(|_| explain || summarise);
         let reasons = reasons.map(|opinion| opinion.explain());
+        // What a silent model computed is no part of the score.
+        let opinion = judged.opinion.as_deref();
+        let told = opinion.is_some_and(|opinion| !opinion.score().silent);
         let rules = Rules {
             conflict: judgement.conflict,
             hits: &judgement.evidence,
@@ -346,7 +354,7 @@ impl Answers<'_> {
                 pivot: judged.pivot.as_ref().map(PivotAnswer::of),
                 explanation: explain
                     .then(|| Explanation::of(judged, reasons.as_ref(), options.explain_items)),
-                summary: summarise.then(|| summary(judgement, reasons.as_ref())),
+                summary: summarise.then(|| summary(judgement, reasons.as_ref().filter(|_| told))),
                 features: options.feature_set(),
                 overrides: Some(&options.overrides).filter(|told| !told.is_empty()),
                 warnings: self.warnings.into(),
@@ -493,6 +501,7 @@ impl<'a> ModelOpinion<'a> {
             rescaled: score.rescaled,
             coverage: score.coverage,
             covered: score.covered,
+            silent: score.silent,
             missing: missing
                 .map(|(feature, why)| (feature.as_str(), why.name()))
                 .collect(),

@@ -426,9 +426,10 @@ impl Scorer {
         }
         let evidence = self.evidence(prepared, indicator, options);
         let opinion = prepared.opinions.get(indicator).cloned();
-        // A model that knows next to nothing about an indicator has no opinion.
-        let score = opinion.as_ref().map(|opinion| opinion.score());
-        let score = score.filter(|score| score.covered);
+        let neutral = self.policy.neutral_score;
+        let score = opinion
+            .as_ref()
+            .and_then(|opinion| opinion.counted(neutral));
         let own = score.map_or(Base::Neutral, |score| Base::Model(score.rescaled));
         let pivoted = prepared.pivoted(indicator, options);
         let base = pivoted.map_or(own, |(pivoted, scope)| pivoted.pivot.base(own, scope));

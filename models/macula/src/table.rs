@@ -1,5 +1,9 @@
 //! Answers as a table, for people at a terminal.
 
+use gatherers::{Reading, Value};
+use indicator_model::Contribution;
+use model_evaluation::bars::bars;
+
 use crate::analyst::Opinion;
 use crate::answer::{Answers, Scored};
 use crate::evidence::Evidence;
@@ -7,22 +11,38 @@ use crate::pivot::Pivot;
 
 /// A line for each item: score, verdict, type, the indicator, and why.
 pub fn render(answers: &Answers<'_>) -> String {
+    render_with(answers, |_| String::new())
+}
+
+/// The same, and below each line what every feature of a model added, as bars.
+pub fn render_explained(answers: &Answers<'_>) -> String {
+    render_with(answers, |scored| {
+        let outcome = scored.outcome.as_ref();
+        let opinion = outcome
+            .ok()
+            .and_then(|(_, judged, _)| judged.opinion.as_deref());
+        opinion.map(bars_of).unwrap_or_default()
+    })
+}
+
+fn render_with(answers: &Answers<'_>, below: impl Fn(&Scored<'_>) -> String) -> String {
     let head = ["SCORE", "VERDICT", "TYPE", "INDICATOR", "WHY"].map(str::to_owned);
-    let mut rows = vec![head];
-    rows.extend(answers.scored.iter().map(row));
+    let mut rows = vec![(head, String::new())];
+    let items = answers.scored.iter();
+    rows.extend(items.map(|scored| (row(scored), below(scored))));
     let width = |column: usize| {
         rows.iter()
-            .map(|row| row[column].chars().count())
+            .map(|(row, _)| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
     let widths = [0, 1, 2, 3].map(width);
-    let line = |row: &[String; 5]| {
+    let line = |(row, below): &([String; 5], String)| {
         let columns = row
             .iter()
             .zip(widths)
             .map(|(cell, width)| format!("{cell:<width$}  "));
-        columns.collect::<String>() + &row[4] + "\n"
+        columns.collect::<String>() + &row[4] + "\n" + below
     };
     rows.iter().map(line).collect()
 }
@@ -59,6 +79,21 @@ fn row(scored: &Scored<'_>) -> [String; 5] {
     }
 }
 
+/// What every feature added to what a model said, in log-odds.
+fn bars_of(opinion: &Opinion) -> String {
+    let part = |one: &Contribution| {
+        let value = match &one.reading {
+            Reading::Value(Value::Number(number)) => format!("{number:.2}"),
+            Reading::Value(Value::Flag(flag)) => flag.to_string(),
+            Reading::Value(Value::Text(text)) => text.clone(),
+            Reading::Missing(why) => why.name().to_owned(),
+        };
+        (one.contribution, format!("{} ({value})", one.feature))
+    };
+    let parts: Vec<_> = opinion.explain().contributions.iter().map(part).collect();
+    bars(&parts)
+}
+
 /// What a model said, and the three features that moved it most.
 fn opinion_of(opinion: &Opinion) -> String {
     let reasons = opinion.explain().contributions;
@@ -68,10 +103,10 @@ fn opinion_of(opinion: &Opinion) -> String {
         .map(|one| format!("{} {:+.2}", one.feature, one.contribution))
         .collect();
     let (name, score) = (&opinion.model().manifest().name, opinion.score());
-    let note = if score.covered {
-        ""
-    } else {
-        " (knows too little)"
+    let note = match (score.covered, score.silent) {
+        (false, _) => " (knows too little)",
+        (true, true) => " (no opinion)",
+        (true, false) => "",
     };
     format!(
         "model {name} {:.0}: {}{note}",

@@ -194,8 +194,11 @@ fn what_a_caller_supposes_moves_the_model_and_reaches_nobody_else() {
         );
         (reply.status, reply.json())
     };
-    let overrides =
-        json!({"lexical_entropy": 4.2, "lexical_digit_share": 0.6, "lexical_switches": 8});
+    let overrides = json!({
+        "lexical_covered": 0.0, "lexical_digit_share": 0.6, "lexical_entropy": 4.2, "lexical_fives": 0.0,
+        "lexical_long_flow": -14.0, "lexical_pairs": 1.0, "lexical_short_flow": -14.0, "lexical_switches": 8.0,
+        "lexical_triples": 0.0,
+    });
     let (status, supposed) = ask(overrides.clone());
     let supposed = &supposed[name];
     assert_eq!(status, 200, "{supposed}");
@@ -205,10 +208,7 @@ fn what_a_caller_supposes_moves_the_model_and_reaches_nobody_else() {
     );
     assert_eq!(
         (&supposed["meta"]["overrides"], &supposed["meta"]["cached"]),
-        (
-            &json!({"lexical_entropy": 4.2, "lexical_digit_share": 0.6, "lexical_switches": 8.0}),
-            &Value::Null
-        )
+        (&overrides, &Value::Null)
     );
     assert_eq!(site.score(name, "")["rescaled"], known["rescaled"]);
     assert_eq!(ask(overrides).1[name]["meta"]["cached"], Value::Null);

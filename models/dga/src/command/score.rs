@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use dga::answer::{Answer, in_words, word};
 use dga::detector::{Basis, Detector, Reason, Verdict};
+use model_evaluation::bars::bars;
 
 use super::{Judging, print};
 
@@ -97,7 +98,7 @@ impl Score {
                     in_words(&reasons, verdict.generated).join("; ")
                 );
                 if self.explain {
-                    text += &bars(&reasons);
+                    text += &bars(&parts(&reasons));
                 }
             }
             (Basis::Predicted(prediction), _) => {
@@ -111,31 +112,11 @@ impl Score {
     }
 }
 
-/// What every feature added to the log-odds, as bars to the left and right of the middle.
-fn bars(reasons: &[Reason]) -> String {
-    const HALF: usize = 16;
-    let most = reasons
-        .iter()
-        .map(|reason| reason.contribution.abs())
-        .fold(f64::MIN_POSITIVE, f64::max);
-    let mut text = String::new();
-    // What adds less than a fiftieth of the strongest would have no bar.
-    for reason in reasons
-        .iter()
-        .filter(|reason| reason.contribution.abs() >= most / 50.0)
-    {
-        let length = (reason.contribution.abs() / most * HALF as f64).round() as usize;
-        let bar = "█".repeat(length.max(1));
-        let (left, right) = if reason.contribution < 0.0 {
-            (bar.as_str(), "")
-        } else {
-            ("", bar.as_str())
-        };
-        let _ = writeln!(
-            text,
-            "       {left:>HALF$}│{right:<HALF$} {:>+6.2}  {} ({:.2})",
-            reason.contribution, reason.meaning, reason.value
-        );
-    }
-    text
+/// What every feature added to the log-odds.
+fn parts(reasons: &[Reason]) -> Vec<(f64, String)> {
+    let part = |reason: &Reason| {
+        let what = format!("{} ({:.2})", reason.meaning, reason.value);
+        (reason.contribution, what)
+    };
+    reasons.iter().map(part).collect()
 }

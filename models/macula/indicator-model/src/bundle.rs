@@ -46,6 +46,23 @@ impl ModelKind {
     }
 }
 
+/// What a model can tell of an indicator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tells {
+    /// That it is malicious, and that it is not.
+    #[default]
+    Both,
+    /// Only that it is malicious. That the model finds nothing means nothing: there is more to be found than it looks for.
+    Malicious,
+}
+
+impl Tells {
+    fn is_both(&self) -> bool {
+        *self == Tells::Both
+    }
+}
+
 /// What a model is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +75,9 @@ pub struct Manifest {
     pub version: String,
     /// For which indicators it is.
     pub kind: ModelKind,
+    /// What it can tell. A program that does not know this field refuses the model, rather than call harmless what it is silent of.
+    #[serde(default, skip_serializing_if = "Tells::is_both")]
+    pub tells: Tells,
     /// The features it wants.
     pub features: Contract,
     /// The share of them that must have a value for its answer to mean much, 0 to 1.

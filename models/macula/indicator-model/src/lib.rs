@@ -10,7 +10,7 @@ pub mod contract;
 mod live;
 mod model;
 
-pub use bundle::{Bundle, BundleError, Manifest, ModelKind, TrainingData};
+pub use bundle::{Bundle, BundleError, Manifest, ModelKind, Tells, TrainingData};
 pub use contract::{Contract, ContractError, Encoding, FeatureContract};
 pub use live::{LiveModel, LiveModelError, Refreshed};
 pub use model::{CategoryShare, Contribution, Explanation, IndicatorModel, ModelError, Score};

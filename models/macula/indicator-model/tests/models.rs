@@ -13,7 +13,7 @@ use gatherers::{Category, Clock, Feature, Gathered, Missing, Reading, Value};
 use indicator_model::bundle::Golden;
 use indicator_model::{
     Bundle, Contract, Encoding, FeatureContract, IndicatorModel, LiveModel, LiveModelError,
-    Manifest, ModelError, ModelKind, Refreshed, TrainingData,
+    Manifest, ModelError, ModelKind, Refreshed, Tells, TrainingData,
 };
 use jiff::{SignedDuration, Timestamp};
 use model_evaluation::calibration::Calibration;
@@ -136,6 +136,7 @@ fn make(rounds: usize) -> Made {
         version: format!("1.{rounds}"),
         kind: ModelKind::Domain,
         minimum_coverage: 0.5,
+        tells: Tells::Both,
         calibration: Calibration::fit(&scores),
         metrics: BTreeMap::from([("auc".into(), scores.auc().into())]),
         training_data: TrainingData {

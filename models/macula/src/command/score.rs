@@ -19,6 +19,9 @@ pub(crate) struct Score {
     /// How to print the answers: a table, or what the HTTP API answers.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// Show what every feature of a model contributed, as bars below each line of the table.
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     scoring: Scoring,
 }
@@ -54,6 +57,7 @@ impl Score {
         let prepared = scorer.prepare(&request.items, &request.options).await;
         let answers = scorer.answer(&request, &prepared);
         let text = match self.format {
+            Format::Table if self.explain => table::render_explained(&answers),
             Format::Table => table::render(&answers),
             Format::Json => {
                 serde_json::to_string_pretty(&answers).context("could not write JSON")? + "\n"

@@ -1,6 +1,7 @@
 //! The commands: `gather`, `enrich`, `select`, `train`, `evaluate` and `export`, and the one that does the first two at once as
 //! `ml_eval -t trainingset -f raw-out -r enriched-out` always did.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,9 +9,10 @@ use std::sync::Arc;
 
 use boosted_trees::{Predictor, xgboost};
 use clap::{Args, Subcommand, ValueEnum};
+use dga::corpus::{CorpusError, List};
 use futures_util::StreamExt;
 use gatherers::{Clock, Config, GatherOptions, Gatherers, StartError};
-use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind};
+use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind, Tells};
 use model_evaluation::metrics::Scores;
 
 use crate::labelled::{self, Label, Labelled, LabelledError};
@@ -36,6 +38,9 @@ pub enum Step {
         /// Where the enriched rows go
         #[arg(short = 'r', long)]
         enriched: PathBuf,
+        /// Names to be left out of what is familiar
+        #[command(flatten)]
+        counted: Counted,
     },
     /// Show which features are worth having
     Select {
@@ -96,6 +101,27 @@ pub struct MlEvalArgs {
     /// Where the enriched rows go
     #[arg(short = 'r', long)]
     enriched: PathBuf,
+    #[command(flatten)]
+    counted: Counted,
+}
+
+/// Names that are familiar for having been counted themselves.
+#[derive(Args, Clone, Debug)]
+pub struct Counted {
+    /// The list of real names that the DGA detector's tables were made of: each of these names is looked at as if it had not
+    /// been counted
+    #[arg(long, value_name = "LIST")]
+    counted: Option<PathBuf>,
+}
+
+impl Counted {
+    fn labels(&self) -> Result<HashSet<String>, CommandError> {
+        let Some(path) = &self.counted else {
+            return Ok(HashSet::new());
+        };
+        let list = List::read(path).map_err(CommandError::Counted)?;
+        Ok(list.labels.into_iter().collect())
+    }
 }
 
 /// How a model is made.
@@ -133,6 +159,9 @@ pub struct TrainArgs {
     /// For which indicators it is
     #[arg(long, value_enum)]
     kind: Kind,
+    /// What it can tell: with `malicious`, that it finds nothing is no opinion
+    #[arg(long, value_enum, default_value_t)]
+    tells: TellsArg,
     /// Its name
     #[arg(long, default_value = "macula")]
     name: String,
@@ -147,6 +176,13 @@ pub struct TrainArgs {
     report: Option<PathBuf>,
     #[command(flatten)]
     recipe: RecipeArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum TellsArg {
+    #[default]
+    Both,
+    Malicious,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -177,7 +213,14 @@ impl RecipeArgs {
 pub async fn run(step: Step, out: &mut (impl Write + Send)) -> Result<(), CommandError> {
     match step {
         Step::Gather(args) => gather(&args).await.map(drop),
-        Step::Enrich { raw, enriched } => enrich(rows::read(&raw)?, &enriched),
+        Step::Enrich {
+            raw,
+            enriched,
+            counted,
+        } => {
+            let counted = counted.labels()?;
+            enrich(rows::read(&raw)?, &counted, &enriched)
+        }
         Step::Select { rows, recipe } => select(&rows, &recipe.recipe(), out),
         Step::Train(args) => train(&args, out),
         Step::Evaluate {
@@ -194,8 +237,9 @@ pub async fn run(step: Step, out: &mut (impl Write + Send)) -> Result<(), Comman
 /// # Errors
 /// Says which file or row is to blame.
 pub async fn run_ml_eval(args: MlEvalArgs) -> Result<(), CommandError> {
+    let counted = args.counted.labels()?;
     let rows = gather(&args.gather).await?;
-    enrich(rows, &args.enriched)
+    enrich(rows, &counted, &args.enriched)
 }
 
 async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
@@ -234,8 +278,8 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
     Ok(rows)
 }
 
-fn enrich(mut rows: Vec<Row>, path: &Path) -> Result<(), CommandError> {
-    rows.iter_mut().for_each(Row::enrich);
+fn enrich(mut rows: Vec<Row>, counted: &HashSet<String>, path: &Path) -> Result<(), CommandError> {
+    rows.iter_mut().for_each(|row| row.enrich(counted));
     Ok(rows::write(path, &rows)?)
 }
 
@@ -273,6 +317,10 @@ fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
         kind: match args.kind {
             Kind::Ip => ModelKind::Ip,
             Kind::Domain => ModelKind::Domain,
+        },
+        tells: match args.tells {
+            TellsArg::Both => Tells::Both,
+            TellsArg::Malicious => Tells::Malicious,
         },
         minimum_coverage: args.minimum_coverage,
     };
@@ -375,6 +423,9 @@ pub enum CommandError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The list of counted names.
+    #[error(transparent)]
+    Counted(CorpusError),
     /// The gatherers.
     #[error(transparent)]
     Gatherers(#[from] StartError),

@@ -1,16 +1,31 @@
 //! What the text of a name tells, without asking anybody: a source of features that always answers.
+//!
+//! How familiar a name looks is told by the tables of the DGA detector: how common its runs of characters are in labels of
+//! popular sites, and how likely they follow each other there.
 
+use std::sync::LazyLock;
+
+use dga::features::{FEATURES as ROW, Group, row};
+use dga::model_files::ModelFiles;
+use dga::ngrams::{Levels, Tables};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gatherers::{
-    Category, Content, Exchange, FeatureSpec, Leaks, Question, Reading, Source, SubjectForm, Value,
-    ValueType,
+    Category, Content, Exchange, FeatureSpec, Leaks, Missing, Question, Reading, Source,
+    SubjectForm, Value, ValueType,
 };
 use jiff::Timestamp;
 
-const NAME: &str = "lexical";
+/// What the source is called.
+pub const NAME: &str = "lexical";
 
-/// The features, with the types of their values.
+/// The tables that come along.
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    let tables = ModelFiles::shipped().tables_alone();
+    tables.expect("the tables that come along are read by the tests")
+});
+
+/// The features of the text alone, with the types of their values.
 const FEATURES: [(&str, ValueType); 15] = [
     ("lexical_length", ValueType::Number),
     ("lexical_labels", ValueType::Number),
@@ -37,14 +52,18 @@ pub struct LexicalSource {
 
 impl Default for LexicalSource {
     fn default() -> Self {
-        let features = FEATURES.map(|(name, value_type)| FeatureSpec {
-            name: name.into(),
-            category: Category::Lexical,
-            value_type,
-            gatherer: NAME.into(),
-        });
+        let of_text = FEATURES.map(|(name, value_type)| (name.to_owned(), value_type));
+        let familiar = familiar().map(|(_, name)| (name, ValueType::Number));
+        let features = of_text.into_iter().chain(familiar);
         LexicalSource {
-            features: features.into(),
+            features: features
+                .map(|(name, value_type)| FeatureSpec {
+                    name,
+                    category: Category::Lexical,
+                    value_type,
+                    gatherer: NAME.into(),
+                })
+                .collect(),
         }
     }
 }
@@ -63,7 +82,7 @@ impl Source for LexicalSource {
     }
 
     fn version(&self) -> &str {
-        "1"
+        "2"
     }
 
     fn subject(&self, question: &Question) -> Option<String> {
@@ -83,11 +102,52 @@ impl Source for LexicalSource {
     }
 }
 
+/// Where in a row of the detector the features of familiarity are, and what they are called here.
+fn familiar() -> impl Iterator<Item = (usize, String)> {
+    let tells = |(_, feature): &(usize, &dga::features::Feature)| match feature.group {
+        Group::Familiarity | Group::Flow => true,
+        Group::Shape | Group::Digits | Group::Sound => false,
+    };
+    let found = ROW.iter().enumerate().filter(tells);
+    found.map(|(at, feature)| (at, format!("{NAME}_{}", feature.name)))
+}
+
+/// The part of a name in lower-case ASCII that somebody chose: the label left of the suffix.
+pub fn chosen_label(name: &str) -> &str {
+    let registrable = psl::domain_str(name).unwrap_or(name);
+    registrable.split('.').next().unwrap_or_default()
+}
+
 /// The readings of a name in lower-case ASCII.
 pub fn readings(name: &str) -> Vec<(String, Reading)> {
+    readings_by(name, &*TABLES)
+}
+
+/// The same of a name that the tables were counted from, as if it had not been: otherwise what a model learns from would look
+/// more familiar than anything it will ever see.
+pub fn readings_left_out(name: &str) -> Vec<(String, Reading)> {
+    readings_by(name, &TABLES.without_one())
+}
+
+fn readings_by(name: &str, real: &impl Levels) -> Vec<(String, Reading)> {
+    let label = chosen_label(name);
+    let row = row(label.as_bytes(), real);
+    // Of a name in another script the letters say nothing.
+    let is_known_script = !label.starts_with("xn--");
+    let familiar = familiar().map(|(at, name)| {
+        let reading = if is_known_script {
+            Reading::number(f64::from(row[at]))
+        } else {
+            Reading::Missing(Missing::NotApplicable)
+        };
+        (name, reading)
+    });
+    of_text(name).into_iter().chain(familiar).collect()
+}
+
+fn of_text(name: &str) -> Vec<(String, Reading)> {
     let suffix = psl::suffix_str(name).unwrap_or_default();
-    let registrable = psl::domain_str(name).unwrap_or(name);
-    let label = registrable.split('.').next().unwrap_or_default().as_bytes();
+    let label = chosen_label(name).as_bytes();
     let length = label.len().max(1) as f64;
     let count = |is: fn(&u8) -> bool| label.iter().filter(|byte| is(byte)).count() as f64;
     let is_vowel = |byte: &u8| b"aeiou".contains(byte);
@@ -165,6 +225,35 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_was_counted_looks_less_familiar_when_it_is_left_out() {
+        let mean_of_five = |readings: Vec<(String, Reading)>| {
+            let found = readings.iter().find(|(name, _)| name == "lexical_fives");
+            match found.unwrap().1.value() {
+                Some(Value::Number(number)) => *number,
+                other => panic!("{other:?} is no number"),
+            }
+        };
+        let (seen, left_out) = (
+            readings("wikipedia.org"),
+            readings_left_out("wikipedia.org"),
+        );
+        assert!(mean_of_five(seen.clone()) > mean_of_five(left_out));
+        assert!(mean_of_five(seen) > mean_of_five(readings("qxjzvkwq.org")));
+    }
+
+    #[test]
+    fn of_a_name_in_another_script_nothing_is_said_about_how_familiar_it_looks() {
+        let familiar: Vec<String> = familiar().map(|(_, name)| name).collect();
+        for (feature, reading) in readings("www.xn--mnchen-3ya.de") {
+            assert_eq!(
+                reading.value().is_none(),
+                familiar.contains(&feature),
+                "{feature}"
+            );
+        }
+    }
+
+    #[test]
     fn every_reading_has_the_type_it_promises_whatever_the_name() {
         for name in [
             "a.b",
@@ -173,8 +262,16 @@ mod tests {
             "_x._y.test",
             "a-b.c-d.e-f.museum",
         ] {
-            for ((name, reading), (_, value_type)) in readings(name).into_iter().zip(FEATURES) {
-                assert_eq!(reading.value().unwrap().value_type(), value_type, "{name}");
+            let source = LexicalSource::default();
+            let readings = readings(name);
+            assert_eq!(readings.len(), source.features().len());
+            for ((feature, reading), spec) in readings.iter().zip(source.features()) {
+                let value = reading.value().unwrap();
+                assert_eq!((feature, value.value_type()), (&spec.name, spec.value_type));
+                assert!(
+                    !matches!(value, Value::Number(n) if !n.is_finite()),
+                    "{name}"
+                );
             }
         }
     }

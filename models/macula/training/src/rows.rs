@@ -1,5 +1,6 @@
 //! Rows: what was gathered about labelled indicators, one JSON line each. What a model is trained on.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,21 +24,29 @@ pub struct Row {
 }
 
 impl Row {
-    /// Adds what the text itself tells, unless the row has it already.
-    pub fn enrich(&mut self) {
+    /// Adds what the text itself tells, unless the row has it already. Names whose labels are `counted` are among those that
+    /// the tables of familiar names were made of; they are looked at as if they were not.
+    pub fn enrich(&mut self, counted: &HashSet<String>) {
         let Ok(indicator) = self.gathered.indicator.parse::<Indicator>() else {
             return;
         };
         let Some(name) = gatherers::SubjectForm::Name.of(&indicator) else {
             return;
         };
-        for (feature, reading) in lexical::readings(&name) {
+        let readings = if counted.contains(lexical::chosen_label(&name)) {
+            let features = &mut self.gathered.features;
+            features.retain(|feature| feature.gatherer != lexical::NAME);
+            lexical::readings_left_out(&name)
+        } else {
+            lexical::readings(&name)
+        };
+        for (feature, reading) in readings {
             if self.gathered.feature(&feature).is_none() {
                 self.gathered.features.push(gatherers::Feature {
                     name: feature,
                     category: gatherers::Category::Lexical,
                     reading,
-                    gatherer: "lexical".into(),
+                    gatherer: lexical::NAME.into(),
                     fetched_at: None,
                     from_cache: false,
                 });

@@ -7,7 +7,8 @@ use boosted_trees::train::{Params, TrainError, train};
 use boosted_trees::{Dataset, Model, Predictor};
 use indicator_model::bundle::{FORM, Golden};
 use indicator_model::{
-    Bundle, Contract, ContractError, IndicatorModel, Manifest, ModelError, ModelKind, TrainingData,
+    Bundle, Contract, ContractError, IndicatorModel, Manifest, ModelError, ModelKind, Tells,
+    TrainingData,
 };
 use model_evaluation::calibration::Calibration;
 use model_evaluation::metrics::{Estimate, Scores};
@@ -172,6 +173,7 @@ pub fn bundle(
         name: about.name.clone(),
         version: about.version.clone(),
         kind: about.kind,
+        tells: about.tells,
         features: learned.contract.clone(),
         minimum_coverage: about.minimum_coverage,
         calibration: Calibration::fit(&learned.scores),
@@ -197,6 +199,8 @@ pub struct About {
     pub version: String,
     /// For which indicators it is.
     pub kind: ModelKind,
+    /// What it can tell.
+    pub tells: Tells,
     /// The share of features without which it says little.
     pub minimum_coverage: f64,
 }
