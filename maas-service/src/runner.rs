@@ -365,7 +365,10 @@ impl Runner {
             Err(outcome) => return outcome,
         };
         tokio::select! {
-            ending = model.ended() => {
+            () = model.doomed() => {
+                // Nobody is to choose it any more, however long it takes to end what is left of it.
+                self.withdraw(WITHDRAWAL).await;
+                let ending = model.ended().await;
                 let why = format!("the script {ending}");
                 Outcome::Failed(Fault::ended(ending, why))
             }

@@ -35,6 +35,13 @@ pub(super) enum Ending {
     WithWarden,
 }
 
+impl Ending {
+    /// Whether whatever the script has started ends with it. A script that ends well may have left its server behind.
+    fn takes_all_along(&self) -> bool {
+        *self != Self::Code(0)
+    }
+}
+
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -122,21 +129,37 @@ impl Model {
         }
     }
 
+    /// Waits until the script has ended in a way that takes the model along, or nothing is left of the model. It comes before
+    /// [`ended`](Self::ended) by the time it takes to find and kill what is left.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn doomed(&mut self) {
+        while !self.end.as_ref().is_some_and(Ending::takes_all_along) && self.hear().await {}
+    }
+
     /// Waits until the last process of the model is gone, and tells how the script ended.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn ended(&mut self) -> Ending {
-        while let Ok(Some(line)) = self.reports.next_line().await {
-            match Report::parse(&line) {
-                Some(Report::Exited { code }) => self.end = Some(Ending::Code(code)),
-                Some(Report::Signalled { signal }) => self.end = Some(Ending::Signal(signal)),
-                Some(Report::Started { .. } | Report::Refused { .. }) | None => {}
-            }
-        }
+        while self.hear().await {}
         let _it_has_closed_its_pipe_or_is_dead = self.warden.wait().await;
         end_orphans();
         self.end.clone().unwrap_or(Ending::WithWarden)
+    }
+
+    /// Hears the warden's next report; tells whether there was one.
+    async fn hear(&mut self) -> bool {
+        let Ok(Some(line)) = self.reports.next_line().await else {
+            return false;
+        };
+        match Report::parse(&line) {
+            Some(Report::Exited { code }) => self.end = Some(Ending::Code(code)),
+            Some(Report::Signalled { signal }) => self.end = Some(Ending::Signal(signal)),
+            Some(Report::Started { .. } | Report::Refused { .. }) | None => {}
+        }
+        true
     }
 
     /// Ends the model: SIGTERM to all its processes, and SIGKILL to those left after `grace`.
