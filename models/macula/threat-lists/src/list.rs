@@ -1,7 +1,7 @@
 //! One list, indexed so that a look-up costs a few memory accesses however long the list is.
 
-use std::io;
 use std::path::Path;
+use std::{io, mem, thread};
 
 use indicators::Indicator;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -19,6 +19,9 @@ use crate::records::{Offset, Reach, Record, RecordWriter, Records};
 
 /// So many of the lines that could not be used are kept to be shown. A file that is no list at all has millions.
 const SHOWN: usize = 100;
+
+/// A list of so many entries takes a while to give back.
+const LONG: usize = 100_000;
 
 /// What a list means for the things on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -319,8 +322,9 @@ impl List {
     }
 
     /// The same list, of a file that was written then.
-    pub(crate) fn written_at(self, written: Timestamp) -> List {
-        List { written, ..self }
+    pub(crate) fn written_at(mut self, written: Timestamp) -> List {
+        self.written = written;
+        self
     }
 
     /// The first lines that could not be used; [`set_aside_count`](Self::set_aside_count) tells how many there were.
@@ -475,6 +479,24 @@ impl List {
             error!(list = self.title(), %cause, "an entry can't be read; the look-up goes on without it");
             None
         })
+    }
+}
+
+/// The last who lets go of a list may be answering a request, and giving back hundreds of megabytes of memory and file takes tens of
+/// milliseconds. So of a long list that is done by a thread of its own, which ends with it.
+impl Drop for List {
+    fn drop(&mut self) {
+        if self.entries < LONG {
+            return;
+        }
+        let memory = Records::Memory(Box::default());
+        let parts = (
+            mem::take(&mut self.index),
+            mem::take(&mut self.nets),
+            mem::replace(&mut self.records, memory),
+        );
+        // Where no thread can be had, they are given back here.
+        let _ends_by_itself = thread::Builder::new().spawn(move || drop(parts));
     }
 }
 
