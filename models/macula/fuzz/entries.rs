@@ -26,13 +26,15 @@ pub(crate) const ENTRIES: [Entry; 10] = [
     ("dga_batch", dga_batch),
 ];
 
-/// An indicator's normal form is understood as the same thing again.
+/// An indicator's normal form is understood as the same thing again, unless escapes have made it too long.
 pub(crate) fn indicator(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(parsed) = text.parse::<Indicator>() {
         let normal = parsed.to_string();
         let again = normal.parse::<Indicator>();
-        assert_eq!(again.as_ref(), Ok(&parsed), "{text:?} became {normal:?}");
+        if normal.len() <= indicators::MAX_BYTES {
+            assert_eq!(again.as_ref(), Ok(&parsed), "{text:?} became {normal:?}");
+        }
     }
     for kind in Kind::ALL {
         let _ = Indicator::parse_as(&text, kind);

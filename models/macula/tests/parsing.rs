@@ -65,6 +65,12 @@ fn names_urls_and_mail_addresses_are_recognised() {
     check("evil.test/path", "url", "http://evil.test/path");
     check("192.0.2.1:8080", "url", "http://192.0.2.1:8080/");
     check("http://evil.test/a,b", "url", "http://evil.test/a,b");
+    // What is a disguise only in the normal form is one all the same.
+    check(
+        r"http://evil.test/a(\)(%2e)b",
+        "url",
+        "http://evil.test/a/.b",
+    );
     check("Mallory[at]Evil[.]test", "email", "mallory@evil.test");
     check("a+b@evil.test", "email", "a+b@evil.test");
     refused("localhost", "not_recognised");

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::defang::refang;
 use super::{DomainName, Host, IndicatorError};
 
 /// A URL with a host we can judge.
@@ -19,6 +20,18 @@ impl WebUrl {
     /// # Errors
     /// Names the rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, IndicatorError> {
+        let mut url = Self::parse_once(text)?;
+        // What was no disguise may have become one: `(\)` is `(/)` now. The normal form must be understood as itself.
+        loop {
+            let plain = refang(&url.normal);
+            if *plain == *url.normal {
+                return Ok(url);
+            }
+            url = Self::parse_once(&plain)?;
+        }
+    }
+
+    fn parse_once(text: &str) -> Result<Self, IndicatorError> {
         let scheme = text.split("://").next().unwrap_or_default();
         let known = ["http", "https", "ftp", "ws", "wss"];
         if !known.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
