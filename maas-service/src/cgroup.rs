@@ -34,8 +34,8 @@ const MAX_TASKS: u32 = 16 * 1024;
 /// How often processes beside us are moved out of the base: others may be starting there at this moment.
 const CLEARINGS: usize = 10;
 
-/// How long killed processes may take to be gone, which is not up to them.
-const DYING: Duration = Duration::from_secs(2);
+/// How long killed processes may take to be gone, which is not up to them, where nobody else waits meanwhile.
+pub const DYING: Duration = Duration::from_secs(2);
 
 const MB: u64 = 1024 * 1024;
 
@@ -68,7 +68,7 @@ pub enum Unusable {
 /// Finds the cgroup that has been given to us, moves this process into its leaf, and has memory divided below it.
 ///
 /// # Errors
-/// With the reason, when there is none; then nothing has changed.
+/// With the reason, when there is none.
 pub fn take_base() -> Result<PathBuf, Unusable> {
     let own = own_cgroup().unwrap_or_default();
     let Some(base) = base_of(&own) else {
@@ -142,6 +142,24 @@ fn cgroup_at(cgroup: &str) -> PathBuf {
     Path::new(MOUNT).join(cgroup.trim_matches('/'))
 }
 
+/// The most memory that this process and all beside it may use by its cgroups, in bytes, if they say so.
+#[must_use]
+pub fn memory_limit() -> Option<u64> {
+    least_limit(Path::new(MOUNT), &cgroup_at(&own_cgroup().ok()?))
+}
+
+/// The least that a cgroup and those above it, up to where they are mounted, allow.
+fn least_limit(mount: &Path, cgroup: &Path) -> Option<u64> {
+    let limit = |cgroup: &Path| {
+        let limit = fs::read_to_string(cgroup.join("memory.max")).ok()?;
+        limit.trim().parse().ok()
+    };
+    let up = cgroup.ancestors();
+    up.take_while(|above| above.starts_with(mount))
+        .filter_map(limit)
+        .min()
+}
+
 /// The cgroup (v2) this process is in, as `/proc` calls it.
 fn own_cgroup() -> io::Result<String> {
     let cgroups = fs::read_to_string("/proc/self/cgroup")?;
@@ -203,7 +221,7 @@ impl CopyCgroup {
     /// # Errors
     /// When the kernel refuses; then there is none.
     pub fn create(&self, limit_mb: u32) -> io::Result<()> {
-        self.end()?;
+        self.end(DYING)?;
         fs::create_dir(&self.path)?;
         self.limit(u64::from(limit_mb) * MB).inspect_err(|_| {
             let _an_empty_one_harms_nobody = fs::remove_dir(&self.path);
@@ -244,11 +262,11 @@ impl CopyCgroup {
         peak.trim().parse().ok()
     }
 
-    /// Kills whatever is in it and removes it. Waits until the killed are gone, for two seconds at most.
+    /// Kills whatever is in it and removes it. Waits until the killed are gone, for `patience` at most.
     ///
     /// # Errors
     /// When it can't be removed, as when they take longer.
-    pub fn end(&self) -> io::Result<()> {
+    pub fn end(&self, patience: Duration) -> io::Result<()> {
         let populated = match File::open(self.path.join("cgroup.events")) {
             Ok(events) => events,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -256,7 +274,7 @@ impl CopyCgroup {
         };
         // Kernels before 5.14 don't kill for us; then what the warden and the daemon kill must do.
         let _if_it_can = fs::write(self.path.join("cgroup.kill"), "1");
-        wait_until_empty(populated)?;
+        wait_until_empty(populated, patience)?;
         remove_tree(&self.path)
     }
 }
@@ -277,8 +295,8 @@ impl Kills {
 }
 
 /// Waits until no process lives in the cgroup with these `cgroup.events`, whose change the kernel tells of.
-fn wait_until_empty(mut events: File) -> io::Result<()> {
-    let deadline = Instant::now() + DYING;
+fn wait_until_empty(mut events: File, patience: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
     loop {
         let mut text = String::new();
         events.rewind()?;
@@ -355,7 +373,20 @@ mod tests {
     fn what_is_not_there_has_ended() {
         let folder = test_support::TempDir::new().expect("a folder");
         let cgroup = CopyCgroup::of(folder.path(), &InstanceId::generate());
-        cgroup.end().expect("nothing to do");
+        cgroup.end(DYING).expect("nothing to do");
         assert_eq!((cgroup.kills(), cgroup.peak()), (None, None));
+    }
+
+    #[test]
+    fn of_all_limits_above_the_least_counts() {
+        let mount = test_support::TempDir::new().expect("a folder");
+        let inner = mount.path().join("a/b");
+        fs::create_dir_all(&inner).expect("made");
+        let least = || least_limit(mount.path(), &inner);
+        assert_eq!(least(), None);
+        for (cgroup, limit) in [("a/b", "max\n"), ("a", "4096\n"), ("", "8192\n")] {
+            fs::write(mount.path().join(cgroup).join("memory.max"), limit).expect("written");
+        }
+        assert_eq!(least(), Some(4096));
     }
 }

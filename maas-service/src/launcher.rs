@@ -27,6 +27,9 @@ use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
 use crate::runner::{last_lines, log_file};
 
+/// How long the daemon waits for processes it has killed. Who takes longer is cleaned up after in a later pass.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// What starts, stops and finds copies.
 pub trait Launcher {
     /// Makes this daemon the only one that starts, stops and kills, for as long as the lead of this transaction lasts. To be
@@ -221,6 +224,10 @@ impl Launcher for LocalLauncher {
         self.fence = None;
         let settings = &self.settings;
         self.fence = Fence::raise(&settings.instances, &settings.copies.tree, lead)?;
+        if self.fence.is_none() {
+            let instances = settings.instances.display();
+            warn!(%instances, "a daemon that came to lead later has left its mark here; if there is none because ZooKeeper was set back to an earlier state, stop the service, remove `.lead-*` from this folder and start it again");
+        }
         Ok(self.fence.as_ref().map_or(Hold::Overtaken, Fence::hold))
     }
 
@@ -367,7 +374,7 @@ impl Launcher for LocalLauncher {
             process.signal(Signal::KILL)?;
         }
         if let Some(cgroups) = &self.settings.copies.cgroups {
-            CopyCgroup::of(cgroups, instance).end()?;
+            CopyCgroup::of(cgroups, instance).end(MOMENT)?;
         }
         crash_point("clean: before the folder is removed");
         folder.remove()?;

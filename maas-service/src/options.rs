@@ -10,6 +10,7 @@ use maas_client::SessionConfig;
 use maas_client::layout::{DEFAULT_CONFIG_NODE, ZnodePath};
 use maas_client::spelling::ShortForms;
 
+use crate::cgroup;
 use crate::instance_folder::RunnerSettings;
 use crate::launcher::LaunchSettings;
 use crate::plan::Room;
@@ -287,10 +288,13 @@ async fn default_hostname() -> String {
     }
 }
 
+/// Nine tenths of what there is: of the machine's memory, or of what this process's cgroups leave of it, as in a container.
 fn default_memory_mb() -> u64 {
     let system = rustix::system::sysinfo();
     let bytes: u64 = system.totalram;
-    bytes.saturating_mul(system.mem_unit.into()) / 10 * 9 / (1024 * 1024)
+    let machine = bytes.saturating_mul(system.mem_unit.into());
+    let there_is = cgroup::memory_limit().map_or(machine, |limit| limit.min(machine));
+    there_is / 10 * 9 / (1024 * 1024)
 }
 
 fn default_instances_dir() -> anyhow::Result<PathBuf> {

@@ -38,7 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::cgroup::CopyCgroup;
+use crate::cgroup::{CopyCgroup, DYING};
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
 use bundle::{Bundle, DAMAGED_TRIES};
@@ -463,7 +463,7 @@ impl Runner {
 /// Kills what may be left in a model's cgroup, and takes it away.
 async fn end_cgroup(cgroup: CopyCgroup) {
     let path = cgroup.path().to_owned();
-    let ended = tokio::task::spawn_blocking(move || cgroup.end()).await;
+    let ended = tokio::task::spawn_blocking(move || cgroup.end(DYING)).await;
     if let Err(error) = ended.unwrap_or_else(|error| Err(io::Error::other(error))) {
         warn!(cgroup = %path.display(), %error, "the copy's cgroup can't be taken away");
     }

@@ -131,7 +131,11 @@ impl Service {
                 }
             };
             tokio::select! {
-                () = self.act(&lead) => warn!("another daemon leads now"),
+                () = self.act(&lead) => {
+                    warn!("another daemon leads now");
+                    // It may be long gone, and only its mark be left; then we lead again at once, and come here again.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 () = lead.lost(&session) => warn!("the lead is lost"),
                 () = stop.cancelled() => self.stop_as_leader().await,
             }
