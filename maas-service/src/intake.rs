@@ -35,6 +35,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// How often records that are too old are looked for.
 const PRUNED_EVERY: Duration = Duration::from_secs(3600);
 
+/// After so many transactions of a queue that does not get empty, whether there are too many records is looked at.
+const ROUNDS_BEFORE_A_LOOK: u32 = 20;
+
 /// Takes requests from the queue while we lead.
 pub struct Intake<T = Session> {
     tree: T,
@@ -95,10 +98,17 @@ impl Intake<Session> {
 
     /// Takes all that waits.
     async fn empty(&mut self, lead: &Lead) -> Result<(), Fenced> {
+        let mut rounds = 0_u32;
         loop {
             match self.round(lead).await? {
                 Round::Empty => return Ok(()),
-                Round::Taken => {}
+                Round::Taken => {
+                    rounds += 1;
+                    // What a long queue leaves behind is not to grow with it.
+                    if rounds.is_multiple_of(ROUNDS_BEFORE_A_LOOK) {
+                        self.prune_surplus(lead).await;
+                    }
+                }
                 Round::Held => tokio::time::sleep(Duration::from_millis(200)).await,
             }
         }
