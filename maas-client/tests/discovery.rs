@@ -5,7 +5,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Query, RawQuery};
 use axum::http::{StatusCode, header};
@@ -272,6 +272,54 @@ async fn lookups_go_on_while_zookeeper_is_away_and_catch_up_when_it_is_back() {
     })
     .await;
     other.close().await;
+    session.close().await;
+}
+
+#[tokio::test]
+async fn lookups_go_on_when_the_clients_session_ends_and_catch_up_with_the_next_one() {
+    let mut zookeeper = ZooKeeper::start().await;
+    let connect = |timeout: u64| {
+        Session::connect(SessionConfig {
+            session_timeout: Duration::from_secs(timeout),
+            ..SessionConfig::new(zookeeper.connect_string())
+        })
+    };
+    // What is registered is to outlive the outage.
+    let (copies, session) = (connect(40).await.unwrap(), connect(2).await.unwrap());
+    let layout = Layout::default();
+    register(
+        &copies,
+        &layout,
+        &entry("dga", "1.0", "1", "http://node1:1"),
+    )
+    .await;
+    let discovery = Discovery::start(&session, &layout).await.unwrap();
+    let first = session.health().borrow().generation;
+
+    zookeeper.kill().await;
+    let away = Instant::now();
+    eventually(LIMIT, "the session to be over", async || {
+        assert_eq!(discovery.pick("dga", None).unwrap().instance.as_str(), "1");
+        away.elapsed() > Duration::from_secs(6)
+    })
+    .await;
+    zookeeper.restart().await;
+    eventually(LIMIT, "another session", async || {
+        assert_eq!(discovery.pick("dga", None).unwrap().instance.as_str(), "1");
+        session.health().borrow().generation != first
+    })
+    .await;
+    register(
+        &copies,
+        &layout,
+        &entry("dga", "1.0", "2", "http://node1:2"),
+    )
+    .await;
+    eventually(LIMIT, "both", async || {
+        instances(&discovery, "dga", None) == ["1", "2"]
+    })
+    .await;
+    copies.close().await;
     session.close().await;
 }
 
