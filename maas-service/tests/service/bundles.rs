@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use maas_client::wire::state::Phase;
 use model_store::{Bundle, Location, Store};
-use test_support::{ModelFolder, TempDir, eventually};
+use test_support::{ModelFolder, TempDir};
 
-use crate::world::{LIMIT, World};
+use crate::world::World;
 
 /// Uploads a model, and tells where it lies.
 async fn put(store: &Path, model: &ModelFolder) -> PathBuf {
@@ -80,9 +80,8 @@ async fn a_bundle_that_stays_damaged_fails_for_good_after_eight_fetches_and_says
     );
     assert!(why.contains("the file `serve.py` has 6 bytes"), "{why}");
     assert!(!world.daemon.folders()[0].join("work").exists());
-    // Another copy, once it is mended, finds nothing wrong with it.
+    // Once it is mended, a new request has the failed copy replaced, too, and nobody finds anything wrong with it.
     fs::write(bundle.join("serve.py"), sound).unwrap();
     world.add("dga", 1, &bundle).await;
-    let serves = async || world.registered("dga").await.len() == 1;
-    eventually(LIMIT, "the other copy to serve", serves).await;
+    world.serving("dga", 2).await;
 }

@@ -18,4 +18,9 @@ for model in "$here"/models/*/; do
     [ ! -e "$model/manifest.json" ] || models+=(--model "${model%/}")
 done
 
-exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" ${models[@]+"${models[@]}"} --endpoint-file endpoint.dat
+# Who gathers what models and the domain pivot want to know, if that was put beside this script.
+gatherers=()
+[ ! -e "$here/gatherers.toml" ] || gatherers=(--gatherers "$here/gatherers.toml")
+
+exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" ${models[@]+"${models[@]}"} \
+    ${gatherers[@]+"${gatherers[@]}"} --endpoint-file endpoint.dat

@@ -184,7 +184,9 @@ impl Opinion {
     pub fn counted(&self, neutral: f64) -> Option<&Score> {
         let tells = self.model.manifest().tells;
         let score = &self.score;
-        let is_silent = score.silent || tells == Tells::Malicious && score.rescaled <= neutral;
+        // As the score will be written: what is not above the neutral one there would be called benign.
+        let written = (score.rescaled * 100.0).round() / 100.0;
+        let is_silent = score.silent || tells == Tells::Malicious && written <= neutral;
         (score.covered && !is_silent).then_some(score)
     }
 
