@@ -65,6 +65,11 @@ fn names_urls_and_mail_addresses_are_recognised() {
     check("evil.test/path", "url", "http://evil.test/path");
     check("192.0.2.1:8080", "url", "http://192.0.2.1:8080/");
     check("http://evil.test/a,b", "url", "http://evil.test/a,b");
+    check(
+        "http://evil.test/100%?%%361",
+        "url",
+        "http://evil.test/100%25?%2561",
+    );
     // What is a disguise only in the normal form is one all the same.
     check(
         r"http://evil.test/a(\)(%2e)b",

@@ -1,8 +1,8 @@
 //! URLs in their normal form, made so that two spellings of one address compare equal.
 //!
 //! Scheme and host are lower case, the host is ASCII (IDNA) or a literal address, the default port and the fragment are gone, dot
-//! segments are resolved, and escapes that were never needed (`%61` for `a`) are undone. User information is dropped: what
-//! stands before the `@` is where phishers write the name of a bank, and it does not change where the URL leads.
+//! segments are resolved, escapes that were never needed (`%61` for `a`) are undone, and a bare `%` is written `%25`. User information is
+//! dropped: what stands before the `@` is where phishers write the name of a bank, and it does not change where the URL leads.
 
 use std::fmt;
 
@@ -96,8 +96,8 @@ fn push_with_plain_escapes(out: &mut String, text: &str) {
             .filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|code| u8::from_str_radix(code, 16).ok());
         let Some(byte) = byte else {
-            // A bare percent sign. The escape that is not one stays as it is written.
-            out.push('%');
+            // A bare percent sign, which must not make an escape of what comes behind it.
+            out.push_str("%25");
             rest = &rest[at + 1..];
             continue;
         };
