@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::place::{MANIFEST, every_place, large, place_in, told};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_cut_short_leaves_nothing_under_the_final_name() {
     for place in every_place().await {
         let bundle = place.bundle(&[("model", &large()), ("start.sh", b"1")]);
@@ -17,12 +17,19 @@ async fn an_upload_cut_short_leaves_nothing_under_the_final_name() {
         let (store, base) = (place.store.clone(), place.base.clone());
         let mut upload = JoinSet::new();
         let cut = bundle.clone();
+        // It waits where it is told of first, so that it can't be done before it is cut.
+        let (is_cut, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
         upload.spawn(async move {
-            store
-                .put(&cut, &base, "dga", "1.0", |done| told.send(done).unwrap())
-                .await
+            let tell = |done| {
+                told.send(done).unwrap();
+                let _until_it_is_cut = wait.lock().unwrap().recv();
+            };
+            store.put(&cut, &base, "dga", "1.0", tell).await
         });
         progress.recv().await.unwrap();
+        upload.abort_all();
+        drop(is_cut);
         upload.shutdown().await;
 
         let folder = place.base.join("dga/1.0");
