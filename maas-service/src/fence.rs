@@ -102,6 +102,16 @@ impl Fence {
     }
 }
 
+/// The part of a daemon that came to lead after `transaction`, if there is one.
+///
+/// # Errors
+/// When the folder can't be read.
+pub fn later(instances: &Path, tree: &str, transaction: i64) -> io::Result<Option<PathBuf>> {
+    let all = all(instances, tree)?.into_iter();
+    let mut later = all.filter(|(other, _)| *other > transaction);
+    Ok(later.next().map(|(_, path)| path))
+}
+
 /// The parts of all daemons of a ZooKeeper tree, by their transactions.
 fn all(instances: &Path, tree: &str) -> io::Result<Vec<(i64, PathBuf)>> {
     let prefix = format!("{PREFIX}{tree}-");

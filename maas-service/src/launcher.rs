@@ -224,10 +224,6 @@ impl Launcher for LocalLauncher {
         self.fence = None;
         let settings = &self.settings;
         self.fence = Fence::raise(&settings.instances, &settings.copies.tree, lead)?;
-        if self.fence.is_none() {
-            let instances = settings.instances.display();
-            warn!(%instances, "a daemon that came to lead later has left its mark here; if there is none because ZooKeeper was set back to an earlier state, stop the service, remove `.lead-*` from this folder and start it again");
-        }
         Ok(self.fence.as_ref().map_or(Hold::Overtaken, Fence::hold))
     }
 

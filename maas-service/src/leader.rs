@@ -20,7 +20,8 @@ use crate::crash::crash_point;
 pub struct Lead {
     epoch: ZnodePath,
     epoch_version: i32,
-    /// The transaction that wrote the epoch. It only ever grows, even where somebody deletes the znode.
+    /// The transaction that wrote the epoch. It only ever grows, even where somebody deletes the znode, unless ZooKeeper is set
+    /// back.
     transaction: i64,
     candidate: ZnodePath,
     generation: u64,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cgroup;
+use crate::fence;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
 use crate::leader::{Candidacy, Lead, Place};
@@ -132,9 +133,11 @@ impl Service {
             };
             tokio::select! {
                 () = self.act(&lead) => {
+                    if let Some(mark) = self.mark_of_another_time(&lead).await {
+                        session.close().await;
+                        return Err(SetBack { mark }.into());
+                    }
                     warn!("another daemon leads now");
-                    // It may be long gone, and only its mark be left; then we lead again at once, and come here again.
-                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 () = lead.lost(&session) => warn!("the lead is lost"),
                 () = stop.cancelled() => self.stop_as_leader().await,
@@ -142,6 +145,17 @@ impl Service {
         }
         session.close().await;
         Ok(())
+    }
+
+    /// The mark of a later lead in the folder of copies, if ZooKeeper knows of none: it would keep us from starting copies
+    /// for ever, and nobody comes to lead who would take it away.
+    async fn mark_of_another_time(&self, lead: &Lead) -> Option<PathBuf> {
+        let launch = &self.config.launch;
+        let mark =
+            fence::later(&launch.instances, &launch.copies.tree, lead.transaction()).ok()??;
+        // A transaction tells what is so now, where a mere look may be told what was.
+        let leads = self.session.commit(&[lead.still_leads()]).await.is_ok();
+        leads.then_some(mark)
     }
 
     /// Takes requests and keeps copies running, until we lead no more.
@@ -174,6 +188,16 @@ impl Service {
             }
         }
     }
+}
+
+/// ZooKeeper was put back to an earlier state than the folder of copies is of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{}` is the mark of a lead that ZooKeeper does not know of yet, so ZooKeeper was set back to an earlier state; if no other \
+     maas_service uses this folder, remove the mark and start the service again", mark.display()
+)]
+struct SetBack {
+    mark: PathBuf,
 }
 
 /// Who holds the copies to their memory: the kernel, below the cgroup that is returned, or else each copy's watchdog.

@@ -1,5 +1,7 @@
 //! The life of copies: they serve, they are replaced, they outlive the daemon, and they leave nothing behind.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use maas_client::wire::state::Phase;
@@ -264,6 +266,38 @@ async fn a_daemon_that_could_not_reach_what_runs_refuses_to_stand_by() {
         "{}",
         other.log_tail()
     );
+}
+
+/// A ZooKeeper that was restored from a backup knows of fewer transactions than the folder of copies.
+#[tokio::test]
+async fn a_daemon_whose_zookeeper_was_set_back_says_so_and_what_to_do() {
+    let mut world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    let folder = fs::read_dir(world.daemon.instances()).unwrap();
+    let mut folder = folder.map(|entry| entry.unwrap().path());
+    let is_mark = |path: &PathBuf| path.to_string_lossy().contains("/.lead-");
+    let mark = folder.find(is_mark).unwrap();
+    let (tree, _) = mark.to_str().unwrap().rsplit_once('-').unwrap();
+    let later = PathBuf::from(format!("{tree}-7fffffffffffffff"));
+    world.daemon.kill();
+    fs::create_dir(&later).unwrap();
+    world.daemon.start_again();
+    eventually(LIMIT, "the daemon to end", async || {
+        !world.daemon.is_running()
+    })
+    .await;
+    let log = world.daemon.log_tail();
+    assert!(
+        log.contains("was set back") && log.contains(later.to_str().unwrap()),
+        "{log}"
+    );
+    assert_eq!(world.serving("dga", 1).await, before, "it runs on");
+    fs::remove_dir(&later).unwrap();
+    world.daemon.start_again();
+    world.add("dga", 1, model.path()).await;
+    assert!(world.serving("dga", 2).await.contains(&before[0]));
 }
 
 #[tokio::test]
