@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::figures::verdict;
 use crate::load::Load;
 use crate::model;
-use crate::stand::{Stand, add};
+use crate::stand::Stand;
 
 const KILLS: usize = 5;
 const COPIES: usize = 3;
@@ -14,11 +14,7 @@ const COPIES: usize = 3;
 pub(crate) async fn run() {
     let mut stand = Stand::start(&[]).await;
     let model = model::folder();
-    stand
-        .ask_and_get(&add("m", "1.0", COPIES, &model, ""))
-        .await;
-    stand.serving("m", "1.0", COPIES).await;
-    let before = stand.who_runs("m", "1.0").await;
+    let before = stand.runs(&model, COPIES).await;
     let load = Load::start(&stand, "m").await;
     println!("the daemon killed {KILLS} times under load, {COPIES} copies of a model");
     for kill in 1..=KILLS {

@@ -33,18 +33,11 @@ pub(crate) async fn run(requests: usize) {
     if requests > CURATORS_MOST {
         return run_alone(requests).await;
     }
-    let zookeeper = ZooKeeper::start().await;
-    let session = connect(&zookeeper).await;
-    let layout = Layout::default();
-    fill(&session, &layout.queue, requests).await;
-    let (leading, whole, peak) = drain(&zookeeper, &session, &layout).await;
-    check(&session, &layout, requests).await;
-
+    let drained = fill_and_drain(requests).await;
     let curators = ZnodePath::new("/curator/queue").unwrap();
-    fill(&session, &curators, requests).await;
-    let (taken, time) = take_one_by_one(&zookeeper, &curators, requests).await;
-    let (ours, theirs) = (rate(requests, leading), rate(taken, time));
-    tell(requests, leading, whole, peak);
+    fill(&drained.session, &curators, requests).await;
+    let (taken, time) = take_one_by_one(&drained.zookeeper, &curators, requests).await;
+    let (ours, theirs) = (rate(requests, drained.leading), rate(taken, time));
     println!(
         "  Curator 5, taking one by one ({taken} of them) {:8.2} s {theirs:9.0}/s",
         time.as_secs_f64()
@@ -54,22 +47,16 @@ pub(crate) async fn run(requests: usize) {
         "  ratio: {ratio:.1} (goal: >= 10, {})",
         verdict(ratio >= 10.0)
     );
-    session.close().await;
+    drained.session.close().await;
 }
 
 /// Has the daemon alone take a tenth of the requests, and then another daemon all of them.
 async fn run_alone(requests: usize) {
     let mut peaks = Vec::new();
     for requests in [requests / 10, requests] {
-        let zookeeper = ZooKeeper::start().await;
-        let session = connect(&zookeeper).await;
-        let layout = Layout::default();
-        fill(&session, &layout.queue, requests).await;
-        let (leading, whole, peak) = drain(&zookeeper, &session, &layout).await;
-        check(&session, &layout, requests).await;
-        tell(requests, leading, whole, peak);
-        peaks.push(peak);
-        session.close().await;
+        let drained = fill_and_drain(requests).await;
+        peaks.push(drained.peak);
+        drained.session.close().await;
     }
     let more_requests = u32::try_from(requests - requests / 10).unwrap();
     let each = (peaks[1] - peaks[0]) * f64::from(1 << 20) / f64::from(more_requests);
@@ -79,7 +66,24 @@ async fn run_alone(requests: usize) {
     );
 }
 
-fn tell(requests: usize, leading: Duration, whole: Duration, peak: f64) {
+/// What is left when a daemon has taken all requests of a ZooKeeper's.
+struct Drained {
+    zookeeper: ZooKeeper,
+    session: Session,
+    /// How long it took since the daemon led.
+    leading: Duration,
+    /// The most memory it used, in MB.
+    peak: f64,
+}
+
+/// Has a daemon take so many requests of a new ZooKeeper's queue, sees that each had its effect, and tells how fast it was.
+async fn fill_and_drain(requests: usize) -> Drained {
+    let zookeeper = ZooKeeper::start().await;
+    let session = connect(&zookeeper).await;
+    let layout = Layout::default();
+    fill(&session, &layout.queue, requests).await;
+    let (leading, whole, peak) = drain(&zookeeper, &session, &layout).await;
+    check(&session, &layout, requests).await;
     println!("{requests} queued requests, every one with its effect once");
     println!(
         "  the daemon, from leading to the queue empty   {:8.2} s {:9.0}/s  (from its start: {:.2} s; at most {peak:.0} MB)",
@@ -87,6 +91,12 @@ fn tell(requests: usize, leading: Duration, whole: Duration, peak: f64) {
         rate(requests, leading),
         whole.as_secs_f64()
     );
+    Drained {
+        zookeeper,
+        session,
+        leading,
+        peak,
+    }
 }
 
 /// The n-th request. Of each model one copy stays, or two.

@@ -85,6 +85,13 @@ impl Stand {
         eventually(LIMIT, "copies to serve", serving).await
     }
 
+    /// Has so many copies of a model `m` 1.0 serve; tells which.
+    pub(crate) async fn runs(&self, model: &ModelFolder, copies: usize) -> Vec<(String, u32, u32)> {
+        self.ask_and_get(&add("m", "1.0", copies, model, "")).await;
+        self.serving("m", "1.0", copies).await;
+        self.who_runs("m", "1.0").await
+    }
+
     /// Which copies of a version there are, as which processes, started again how often.
     pub(crate) async fn who_runs(&self, name: &str, version: &str) -> Vec<(String, u32, u32)> {
         let statuses = self.statuses(name, version).await;

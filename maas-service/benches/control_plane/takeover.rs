@@ -1,6 +1,7 @@
 //! How long nobody takes requests when the leading daemon is killed with `kill -9` while another one stands by. Goal: at most
 //! the session timeout, after which ZooKeeper gives the dead one up, and a second. No call fails meanwhile.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use test_support::{Daemon, eventually};
@@ -8,7 +9,7 @@ use test_support::{Daemon, eventually};
 use crate::figures::verdict;
 use crate::load::Load;
 use crate::model;
-use crate::stand::{LIMIT, Stand, add};
+use crate::stand::{LIMIT, Stand};
 
 const KILLS: usize = 4;
 const COPIES: usize = 3;
@@ -22,11 +23,7 @@ pub(crate) async fn run() {
     let place = ["--instances_dir", instances.to_str().unwrap()];
     let mut other = Daemon::start(stand.zookeeper.connect_string(), &[place, options].concat());
     let model = model::folder();
-    stand
-        .ask_and_get(&add("m", "1.0", COPIES, &model, ""))
-        .await;
-    stand.serving("m", "1.0", COPIES).await;
-    let before = stand.who_runs("m", "1.0").await;
+    let before = stand.runs(&model, COPIES).await;
     let load = Load::start(&stand, "m").await;
     println!(
         "the leading daemon killed {KILLS} times while another one stands by; session timeout {} s",
@@ -36,12 +33,7 @@ pub(crate) async fn run() {
     for kill in 1..=KILLS {
         two_in_line(&stand).await;
         let start = Instant::now();
-        let leader = if kill % 2 == 1 {
-            &mut stand.daemon
-        } else {
-            &mut other
-        };
-        leader.kill();
+        stand.daemon.kill();
         stand.is_answered().await;
         let took = start.elapsed();
         println!(
@@ -49,12 +41,9 @@ pub(crate) async fn run() {
             took.as_secs_f64()
         );
         worst = worst.max(took);
-        let killed = if kill % 2 == 1 {
-            &mut stand.daemon
-        } else {
-            &mut other
-        };
-        killed.start_again();
+        stand.daemon.start_again();
+        // The other one leads now.
+        mem::swap(&mut stand.daemon, &mut other);
     }
     load.end().await.print();
     assert_eq!(stand.who_runs("m", "1.0").await, before);

@@ -17,8 +17,11 @@
     reason = "requests that come at a steady rate are waited for by time"
 )]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+#[path = "../threat-lists/benches/made/lists.rs"]
+mod made_lists;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,6 +33,7 @@ use axum::Router;
 use axum::extract::RawQuery;
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use made_lists::{ENTRIES, name, write_lists};
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1000);
@@ -282,17 +286,6 @@ fn fill(macula: &Server) {
     }
 }
 
-/// So many entries are reloaded.
-const ENTRIES: usize = 10_000_000;
-
-/// The lists they are in.
-const FILES: [&str; 4] = [
-    "whitelist.txt",
-    "blacklist.txt",
-    "darklist.txt",
-    "feeds/feed.txt",
-];
-
 /// So often somebody asks while lists are reloaded.
 const STEP: Duration = Duration::from_millis(1);
 
@@ -382,27 +375,5 @@ fn tell(name: &str, ours: &[f64], theirs: &[f64]) {
             at(0.99),
             at(1.0) / 1e3,
         );
-    }
-}
-
-/// The name with this number: the numbers are shuffled into letters, so that neighbours have nothing in common.
-fn name(number: usize) -> String {
-    let mut rest = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut name = String::with_capacity(20);
-    for _ in 0..11 {
-        name.push(char::from(b'a' + (rest % 26) as u8));
-        rest /= 26;
-    }
-    name + [".com", ".net", ".org", ".info"][number % 4]
-}
-
-fn write_lists(folder: &Path) {
-    fs::create_dir_all(folder.join("feeds")).unwrap();
-    for (at, file) in FILES.iter().enumerate() {
-        let mut file = BufWriter::new(File::create(folder.join(file)).unwrap());
-        for number in (at..ENTRIES).step_by(FILES.len()) {
-            writeln!(file, "{}", name(number)).unwrap();
-        }
-        file.flush().unwrap();
     }
 }

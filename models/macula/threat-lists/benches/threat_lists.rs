@@ -11,28 +11,23 @@
     reason = "a measurement that meets what it does not expect has failed"
 )]
 
+#[path = "made/lists.rs"]
+mod made_lists;
+
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::hint::black_box;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicators::Indicator;
+use made_lists::{ENTRIES, FILES, name, write_lists};
 use rustix::time::{ClockId, clock_gettime};
 use threat_lists::{Library, Selection, Settings};
 
-const ENTRIES: usize = 10_000_000;
 const QUESTIONS: usize = 200_000;
 const ROUNDS: usize = 5;
-const FILES: [&str; 4] = [
-    "whitelist.txt",
-    "blacklist.txt",
-    "darklist.txt",
-    "feeds/feed.txt",
-];
 
 #[tokio::main]
 async fn main() {
@@ -119,28 +114,6 @@ async fn reload(library: &Library, questions: &[Indicator]) {
         started.elapsed().as_secs_f64(),
         slowest.as_secs_f64() * 1e3,
     );
-}
-
-/// The name with this number: the numbers are shuffled into letters, so that neighbours have nothing in common.
-fn name(number: usize) -> String {
-    let mut rest = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut name = String::with_capacity(20);
-    for _ in 0..11 {
-        name.push(char::from(b'a' + (rest % 26) as u8));
-        rest /= 26;
-    }
-    name + [".com", ".net", ".org", ".info"][number % 4]
-}
-
-fn write_lists(folder: &Path) {
-    fs::create_dir(folder.join("feeds")).unwrap();
-    for (at, file) in FILES.iter().enumerate() {
-        let mut file = BufWriter::new(File::create(folder.join(file)).unwrap());
-        for number in (at..ENTRIES).step_by(FILES.len()) {
-            writeln!(file, "{}", name(number)).unwrap();
-        }
-        file.flush().unwrap();
-    }
 }
 
 fn questions(hit: bool) -> Vec<Indicator> {
