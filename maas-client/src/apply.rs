@@ -16,9 +16,11 @@ use hyper::header::{ACCEPT, HOST, HeaderValue, LOCATION};
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 use url::Url;
 
 use crate::discovery::{Endpoint, Snapshot};
+use crate::ejection::Fault;
 use connections::{Connections, Server};
 
 /// How calls are made.
@@ -112,13 +114,19 @@ impl ApplyError {
     /// Whether the copy that was called is at fault, so that another one might do better.
     #[must_use]
     pub fn is_endpoints_fault(&self) -> bool {
+        self.fault().is_some()
+    }
+
+    fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Unreachable { .. } | Self::Deadline { .. } => true,
-            Self::Status { status, .. } => *status >= 500,
-            Self::BadUrl { .. }
+            Self::Unreachable { .. } => Some(Fault::Unreachable),
+            Self::Deadline { .. } => Some(Fault::Silent),
+            Self::Status { status, .. } if *status >= 500 => Some(Fault::Status(*status)),
+            Self::Status { .. }
+            | Self::BadUrl { .. }
             | Self::TooLarge { .. }
             | Self::NotAnObject { .. }
-            | Self::Tls { .. } => false,
+            | Self::Tls { .. } => None,
         }
     }
 }
@@ -214,6 +222,8 @@ fn server_of(url: &Url) -> Result<Server, String> {
 pub struct Caller {
     connections: Arc<Connections>,
     options: ApplyOptions,
+    /// Who is told that a copy was put out.
+    failed: Option<mpsc::Sender<()>>,
 }
 
 impl Caller {
@@ -225,7 +235,15 @@ impl Caller {
         Ok(Self {
             connections: Connections::new(options.connect_timeout)?,
             options,
+            failed: None,
         })
+    }
+
+    /// The same, and something to hear by that a copy was put out.
+    pub(crate) fn heard(mut self) -> (Self, mpsc::Receiver<()>) {
+        let (failed, hear) = mpsc::channel(1);
+        self.failed = Some(failed);
+        (self, hear)
     }
 
     /// Calls a function of a model. An alias of the model's `functions` stands for its path; any other text is the path
@@ -258,9 +276,16 @@ impl Caller {
                 deadline: self.options.deadline,
             })
         });
-        match &answer {
-            Err(error) if error.is_endpoints_fault() => endpoint.conduct.note_bad(),
-            _ => endpoint.conduct.note_good(),
+        match answer.as_ref().err().and_then(ApplyError::fault) {
+            None => endpoint.conduct.note_good(),
+            Some(fault) => {
+                if endpoint.conduct.note_bad(fault)
+                    && let Some(failed) = &self.failed
+                {
+                    // One word that waits to be heard is as good as two.
+                    let _ = failed.try_send(());
+                }
+            }
         }
         answer
     }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::apply::{ApplyError, ApplyOptions, Caller};
+use crate::complaints::complain;
 use crate::discovery::{Discovery, Endpoint, LookupError, ModelHandle, Snapshots};
 use crate::layout::{DEFAULT_CONFIG_NODE, Layout, ZnodePath, ZnodePathError};
 use crate::name::{ModelName, Version};
@@ -18,8 +19,8 @@ pub struct MaasClient {
     session: Session,
     discovery: Discovery,
     caller: Caller,
-    /// Lets go of connections to copies that are gone; ends with us.
-    _letting_go: JoinSet<()>,
+    /// Lets go of connections to copies that are gone, and complains of those that give no answers; ends with us.
+    _tasks: JoinSet<()>,
 }
 
 /// Why there is no client.
@@ -94,14 +95,20 @@ impl MaasClient {
         let session = Session::connect(config).await?;
         let layout = Layout::read(&session, config_node).await?;
         let discovery = Discovery::start(&session, &layout).await?;
-        let caller = Caller::new(options)?;
-        let mut letting_go = JoinSet::new();
-        letting_go.spawn(let_go(caller.clone(), discovery.follow()));
+        let (caller, failed) = Caller::new(options)?.heard();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(let_go(caller.clone(), discovery.follow()));
+        tasks.spawn(complain(
+            session.clone(),
+            layout,
+            discovery.follow(),
+            failed,
+        ));
         Ok(Self {
             session,
             discovery,
             caller,
-            _letting_go: letting_go,
+            _tasks: tasks,
         })
     }
 

@@ -85,6 +85,16 @@ impl Held {
         });
     }
 
+    /// Whether it should exist.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.borrow().data.is_some()
+    }
+
+    /// Whether ZooKeeper has what was last said.
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.settled.borrow() >= self.wanted.borrow().change
+    }
+
     /// Waits until ZooKeeper has what was last said, for at most `limit`. Tells whether it has.
     pub async fn settled(&self, limit: Duration) -> bool {
         let change = self.wanted.borrow().change;

@@ -1,9 +1,10 @@
-//! What the runners say of their copies: one ephemeral znode each.
+//! What is said of the copies: by their runners, one ephemeral znode each, and by programs that get no answers from them.
 
 use tracing::debug;
 
 use crate::layout::{Layout, ZnodePath};
 use crate::session::{ReadResult, Session, ZkError};
+use crate::wire::complaint::Complaint;
 use crate::wire::state::InstanceStatus;
 
 /// The status of every copy, sorted by model, version and age. One that can't be read is left out.
@@ -36,4 +37,20 @@ pub fn readable(paths: &[ZnodePath], contents: Vec<ReadResult>) -> Vec<InstanceS
     }
     all.sort_by(|a, b| (&a.name, &a.version, &a.instance).cmp(&(&b.name, &b.version, &b.instance)));
     all
+}
+
+/// What programs say of copies that give them no answers, the longest first. What can't be read is left out.
+///
+/// # Errors
+/// When ZooKeeper can't be asked.
+pub async fn complaints(session: &Session, layout: &Layout) -> Result<Vec<Complaint>, ZkError> {
+    let root = layout.complaints_root();
+    let names = session.children(&root).await?;
+    let paths: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+    let contents = session.get_many(&paths).await?.into_iter();
+    let mut all: Vec<Complaint> = contents
+        .filter_map(|content| Complaint::parse(&content.ok()??.0).ok())
+        .collect();
+    all.sort_by_key(|complaint| complaint.since_ms);
+    Ok(all)
 }

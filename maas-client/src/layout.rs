@@ -217,6 +217,12 @@ impl Layout {
         self.state_root.join("identity")
     }
 
+    /// What programs say of copies that give them no answers: `<instance>~<program>`.
+    #[must_use]
+    pub fn complaints_root(&self) -> ZnodePath {
+        self.state_root.join("complaints")
+    }
+
     /// Where daemons contend for the lead.
     #[must_use]
     pub fn leader_root(&self) -> ZnodePath {

@@ -45,6 +45,8 @@ pub mod discovery;
 
 mod ejection;
 
+mod complaints;
+
 pub mod apply;
 
 pub mod spelling;

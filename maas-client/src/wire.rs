@@ -11,7 +11,9 @@
 //! * [`state`]: our own tree, which no other program reads: what should run, what runs, and what became of requests
 //! * [`history`]: in our own tree, the last generations of what should run
 //! * [`progress`]: in our own tree, what the service is doing
+//! * [`complaint`]: in our own tree, what programs say of copies that give them no answers
 
+pub mod complaint;
 pub mod config;
 pub mod endpoint_dat;
 pub mod history;

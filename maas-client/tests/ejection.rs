@@ -8,13 +8,19 @@
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use maas_client::apply::ApplyOptions;
 use maas_client::endpoint_url::EndpointUrl;
-use maas_client::layout::Layout;
+use maas_client::instances::complaints;
+use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::CreateMode;
 use maas_client::wire::endpoint_dat::Functions;
 use maas_client::wire::registration::Registration;
 use maas_client::{InstanceId, MaasClient, Session, SessionConfig};
-use test_support::{ZooKeeper, free_port};
+use test_support::{ZooKeeper, eventually, free_port};
 use tokio::task::JoinSet;
 
 /// Puts a copy into the registry.
@@ -79,6 +85,67 @@ async fn copies_that_fail_are_left_out_and_with_all_of_them_failing_there_is_sti
         let endpoint = maas.get_endpoint("m", None).unwrap();
         assert!(maas.model_apply(&endpoint, None, &[]).await.is_err());
     }
+    maas.close().await;
+    session.close().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_gives_no_answers_is_complained_of_until_it_does() {
+    let zookeeper = ZooKeeper::shared().await;
+    let config = SessionConfig::new(zookeeper.connect_string());
+    let session = Session::connect(config.clone()).await.unwrap();
+    let layout = Layout::default();
+    let is_well = Arc::new(AtomicBool::new(false));
+    let (answer, listener) = (
+        is_well.clone(),
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    register(&session, "i", listener.local_addr().unwrap().port()).await;
+    let apply = async move || match answer.load(Ordering::Relaxed) {
+        true => Ok(Json(serde_json::json!({}))),
+        false => Err(StatusCode::BAD_GATEWAY),
+    };
+    let mut server = JoinSet::new();
+    let router = Router::new().route("/apply", get(apply));
+    server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+
+    // A second program finds its state elsewhere, where no service has ever been.
+    let elsewhere = ZnodePath::new("/elsewhere").unwrap();
+    let node = br#"{"queueConfig":{"zk_path":"/maas/queue","maas_state_path":"/nobody"}}"#;
+    session
+        .create(&elsewhere, node, CreateMode::Persistent)
+        .await
+        .unwrap();
+    session.ensure(&layout.complaints_root()).await.unwrap();
+    let options = ApplyOptions::default();
+    let lonely = MaasClient::connect_with(config.clone(), &elsewhere, options)
+        .await
+        .unwrap();
+    let maas = MaasClient::connect(config).await.unwrap();
+    let call = async |maas: &MaasClient| {
+        let endpoint = maas.get_endpoint("m", None).unwrap();
+        maas.model_apply(&endpoint, None, &[("secret", "s")]).await
+    };
+    let complaint = eventually(Duration::from_secs(60), "a complaint", async || {
+        call(&lonely).await.unwrap_err();
+        call(&maas).await.unwrap_err();
+        complaints(&session, &layout).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!(complaint.instance.as_str(), "i");
+    assert_eq!(complaint.why, "it answers 502");
+    assert_eq!(complaint.pid, std::process::id());
+    assert!(complaint.program.starts_with("ejection"), "{complaint:?}");
+    let nobody = ZnodePath::new("/nobody").unwrap();
+    assert!(session.stat(&nobody).await.unwrap().is_none());
+
+    is_well.store(true, Ordering::Relaxed);
+    eventually(Duration::from_secs(60), "the complaint to go", async || {
+        let _ = call(&maas).await;
+        complaints(&session, &layout).await.unwrap().is_empty()
+    })
+    .await;
+    lonely.close().await;
     maas.close().await;
     session.close().await;
 }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use maas_client::instances::statuses;
+use maas_client::instances::{complaints, statuses};
 use maas_client::layout::{Layout, ZnodePath};
+use maas_client::wire::complaint::Complaint;
 use maas_client::wire::history::History;
 use maas_client::wire::progress::{Leader, Progress};
 use maas_client::wire::state::{
@@ -47,6 +48,9 @@ struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
     copies: Vec<InstanceStatus>,
+    /// What programs say of copies that serve and give them no answers, the longest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    complaints: Vec<Complaint>,
     history: History,
 }
 
@@ -80,6 +84,7 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
         let key = (status.name.clone(), status.version.clone());
         copies.entry(key).or_default().push(status);
     }
+    let mut complaints = complaints(session, layout).await?;
     let mut keys: BTreeSet<(ModelName, Version)> = copies.keys().cloned().collect();
     for root in [
         layout.desired_root(),
@@ -115,6 +120,11 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
             copies: copies
                 .remove(&(name.clone(), version.clone()))
                 .unwrap_or_default(),
+            complaints: complaints
+                .extract_if(.., |complaint| {
+                    complaint.name == name && complaint.version == version
+                })
+                .collect(),
             name,
             version,
         });
@@ -254,6 +264,9 @@ fn model_lines(model: &Model) -> Vec<String> {
     }
     for copy in &model.copies {
         lines.extend(copy_lines(copy));
+        let of_copy = |complaint: &&Complaint| complaint.instance == copy.instance;
+        let complaints: Vec<&Complaint> = model.complaints.iter().filter(of_copy).collect();
+        lines.extend(complaints_line(&complaints));
     }
     lines.extend(
         model
@@ -317,6 +330,23 @@ fn copy_lines(copy: &InstanceStatus) -> Vec<String> {
         lines.extend(failure_lines(failure));
     }
     lines
+}
+
+/// What programs say of a copy, the longest first.
+fn complaints_line(complaints: &[&Complaint]) -> Option<String> {
+    let first = complaints.first()?;
+    let who = match complaints.len() {
+        1 => "a program gets".to_owned(),
+        several => format!("{several} programs get"),
+    };
+    Some(format!(
+        "    {who} no answers from it, for {}: {} (`{}` on {}, process {})",
+        span(first.since_ms),
+        first.why,
+        first.program,
+        first.host,
+        first.pid
+    ))
 }
 
 fn failure_lines(failure: &CopyFailure) -> Vec<String> {

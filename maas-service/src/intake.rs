@@ -381,6 +381,7 @@ impl<T: Tree> Intake<T> {
             layout.results_root(),
             layout.dead_root(),
             layout.offers_root(),
+            layout.complaints_root(),
         ] {
             self.tree.ensure(&folder).await?;
         }

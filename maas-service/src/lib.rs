@@ -16,6 +16,8 @@ pub mod rollout;
 
 pub mod reconcile;
 
+mod complaints;
+
 pub mod tree;
 
 pub mod launcher;

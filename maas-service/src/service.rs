@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cgroup;
+use crate::complaints;
 use crate::fence;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
@@ -172,6 +173,7 @@ impl Service {
         tokio::select! {
             () = self.intake.run(lead) => {}
             () = self.reconciler.run(lead, &mut self.ends) => {}
+            () = complaints::report(&self.session, &self.layout) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! Running models over time: new versions, restarts, and the one command that explains what is wrong.
 
+use maas_client::{MaasClient, SessionConfig};
 use test_support::{Daemon, ModelFolder, eventually};
 
 use crate::LIMIT;
@@ -163,4 +164,52 @@ async fn status_explains_what_does_not_serve_and_why() {
         failure["at_ms"].is_i64() && document["service"]["memory_mb"] == 1000,
         "{document:#}"
     );
+}
+
+/// F21: what passes its probes and answers nobody is known from those who call it.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_which_copy_gives_programs_no_answers() {
+    let site = Site::new().await;
+    let quorum = site.zookeeper.connect_string();
+    let daemon = Daemon::start(quorum, &[]);
+    let half_alive = ModelFolder::with_script(
+        r#"sed 's/200 OK/500 Broken/' serve.py > broken.py; exec "$python" -S -E broken.py"#,
+    );
+    let run = site.add("dga", half_alive.path(), &["-ni", "1", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let maas = MaasClient::connect(SessionConfig::new(quorum))
+        .await
+        .unwrap();
+    let told = |status: String| {
+        let line = status.lines().find(|line| line.contains("no answers"));
+        line.map(str::to_owned).ok_or(status)
+    };
+    let line = eventually(LIMIT, "the complaint to be told", async || {
+        let endpoint = maas.get_endpoint("dga", None).unwrap();
+        maas.model_apply(&endpoint, None, &[]).await.unwrap_err();
+        told(site.deploy(&["-mo", "STATUS"]).stdout)
+    })
+    .await;
+    assert!(
+        line.contains("a program gets no answers from it, for 1")
+            && line.contains("it answers 500 (`cli")
+            && line.contains(&format!("process {}", std::process::id())),
+        "{line}"
+    );
+    let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
+    let document: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        document["models"][0]["complaints"][0]["why"], "it answers 500",
+        "{json}"
+    );
+    eventually(LIMIT, "the service to log it", async || {
+        let log = daemon.log_tail();
+        let told = log.contains("a copy serves and gives a program no answers");
+        told.then_some(()).ok_or(log)
+    })
+    .await;
+    // It goes with the program.
+    maas.close().await;
+    let status = site.deploy(&["-mo", "STATUS"]).stdout;
+    assert!(told(status).is_err());
 }

@@ -22,7 +22,8 @@
 //! | F18 a full disk under the state | there is none: the state is ZooKeeper's |
 //! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…` |
 //! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
-//! | F21, F22, F23 a model that answers slowly or without end | `maas-client/tests/hostile_models.rs`, `discovery.rs` |
+//! | F21 a model that is half alive | `maas-client/tests/ejection.rs`, `maas-deploy/tests/cli/operating.rs` |
+//! | F22, F23 a model that answers slowly or without end | `maas-client/tests/hostile_models.rs`, `discovery.rs` |
 //! | F24 no `endpoint.dat` | `model_faults::a_script_that_never_writes…` |
 //! | F25 one that is garbage, a link, a pipe or a gigabyte | `model_faults::an_endpoint_dat…` |
 //! | F26 one that names another host | `model_faults::an_endpoint_dat_that_names_another_host` |
