@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use maas_client::InstanceId;
 
+use crate::crash::{Point, crash_point};
+
 /// What the name of such a folder begins with.
 const PREFIX: &str = ".lead-";
 
@@ -52,6 +54,7 @@ impl Fence {
             folder,
             transaction,
         };
+        crash_point(Point::LeadAfterMark);
         // In this order: of two that raise theirs at once, at least one sees the other's.
         for (other, path) in all(instances, tree)? {
             if other > transaction {

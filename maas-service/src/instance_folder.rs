@@ -24,6 +24,7 @@ use maas_client::{InstanceId, ModelName, Version};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::crash::{Point, crash_point};
 use crate::fence;
 use crate::process::ProcessIdentity;
 use crate::untrusted;
@@ -134,6 +135,7 @@ impl InstanceFolder {
             path: workshop.join(spec.instance.as_str()),
         };
         let made = unfinished.fill(spec).and_then(|lock| {
+            crash_point(Point::LaunchBeforeMove);
             fs::rename(&unfinished.path, &self.path)?;
             Ok(lock)
         });
@@ -227,18 +229,28 @@ impl InstanceFolder {
         fs::symlink_metadata(self.path.join("stopping")).is_ok()
     }
 
-    /// Takes the folder and all in it away.
+    /// Takes the folder and all in it away. What makes it a copy's goes last: whoever finds a half of it can still tell whose it
+    /// is, and whether somebody lives there.
     ///
     /// # Errors
     /// When something in it can't be removed.
     pub fn remove(&self) -> io::Result<()> {
-        let removed = fs::remove_dir_all(&self.path).or_else(|error| {
+        for part in [self.work(), self.unfinished_work()] {
+            // The model may have put anything in its place; the removal of the whole tells.
+            let _perhaps_it_is_no_folder = self.remove_part(&part);
+        }
+        crash_point(Point::RemovalHalfDone);
+        self.remove_part(&self.path)
+    }
+
+    fn remove_part(&self, part: &Path) -> io::Result<()> {
+        let removed = fs::remove_dir_all(part).or_else(|error| {
             if error.kind() != io::ErrorKind::PermissionDenied {
                 return Err(error);
             }
             // The model may have locked a folder of its own against us.
             open_up(&self.path);
-            fs::remove_dir_all(&self.path)
+            fs::remove_dir_all(part)
         });
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

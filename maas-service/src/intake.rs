@@ -22,7 +22,7 @@ use maas_client::wire::request::ModelRequest;
 use maas_client::wire::state::{Outcome, RequestResult};
 use tracing::{debug, info, warn};
 
-use crate::crash::crash_point;
+use crate::crash::{Point, crash_point};
 use crate::leader::Lead;
 use crate::plan::Room;
 use crate::tree::{Tree, create};
@@ -237,10 +237,10 @@ impl<T: Tree> Intake<T> {
         let batch = Batch::of(&self.tree, &self.layout, self.machine, &read).await?;
         let mut steps = vec![lead.still_leads()];
         steps.extend(batch.steps(&self.layout));
-        crash_point("intake: before the transaction");
+        crash_point(Point::IntakeBeforeTransaction);
         match self.tree.commit(&steps).await {
             Ok(()) => {
-                crash_point("intake: after the transaction");
+                crash_point(Point::IntakeAfterTransaction);
                 batch.results.iter().for_each(log);
                 self.gone += batch.gone();
                 self.tidy(&batch).await;

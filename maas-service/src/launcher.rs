@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::cgroup::CopyCgroup;
-use crate::crash::crash_point;
+use crate::crash::{Point, crash_point};
 use crate::fence::{Fence, Hold};
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life, ModelKey};
@@ -291,10 +291,11 @@ impl Launcher for LocalLauncher {
         let fence = self.fence.as_ref().ok_or_else(|| {
             io::Error::other("the folder for copies can't be written, so none can be started")
         })?;
-        crash_point("launch: before the runner starts");
-        let child = folder
-            .create(&spec, fence.folder())
-            .and_then(|lock| start_runner(&settings.runner, &folder, lock.into()));
+        crash_point(Point::LaunchBeforeFolder);
+        let child = folder.create(&spec, fence.folder()).and_then(|lock| {
+            crash_point(Point::LaunchAfterMove);
+            start_runner(&settings.runner, &folder, lock.into())
+        });
         let child = match child {
             Ok(child) => child,
             Err(error) => {
@@ -304,7 +305,7 @@ impl Launcher for LocalLauncher {
                 return Err(error);
             }
         };
-        crash_point("launch: after the runner started");
+        crash_point(Point::LaunchAfterStart);
         info!(model = %spec.name, version = %spec.version, %instance, pid = child.id(), "copy launched");
         if let Some(identity) = child.id().and_then(ProcessIdentity::of) {
             self.known.insert(instance.clone(), identity);
@@ -326,11 +327,11 @@ impl Launcher for LocalLauncher {
             ));
         };
         // In this order: were we killed between the two, the next daemon would tell it again.
-        crash_point("stop: before the runner is told");
+        crash_point(Point::StopBeforeSignal);
         if identity.signal(Signal::TERM)? {
             info!(%instance, pid = identity.pid, "copy told to end");
         }
-        crash_point("stop: after the runner was told");
+        crash_point(Point::StopAfterSignal);
         self.stopping
             .entry(instance.clone())
             .or_insert_with(Instant::now);
@@ -347,11 +348,13 @@ impl Launcher for LocalLauncher {
         let identity = folder
             .runner()
             .or_else(|| self.known.get(instance).copied());
+        crash_point(Point::KillBeforeSignal);
         if let Some(identity) = identity
             && identity.signal(Signal::KILL)?
         {
             warn!(%instance, pid = identity.pid, "a runner did not end when told to, and was killed");
         }
+        crash_point(Point::KillAfterSignal);
         Ok(())
     }
 
@@ -372,7 +375,7 @@ impl Launcher for LocalLauncher {
         if let Some(cgroups) = &self.settings.copies.cgroups {
             CopyCgroup::of(cgroups, instance).end(MOMENT)?;
         }
-        crash_point("clean: before the folder is removed");
+        crash_point(Point::CleanBeforeRemoval);
         folder.remove()?;
         Ok(last)
     }

@@ -13,7 +13,7 @@ use maas_client::session::{CreateMode, Session, Step, TreeWatch, WatchScope, ZkE
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
-use crate::crash::crash_point;
+use crate::crash::{Point, crash_point};
 
 /// The lead, while it lasts.
 #[derive(Clone, Debug)]
@@ -202,7 +202,7 @@ impl Candidacy {
             events.next().await;
         }
         let stat = session.set(&self.layout.epoch(), &who, None).await?;
-        crash_point("lead: after the epoch was written");
+        crash_point(Point::LeadAfterEpoch);
         info!(epoch = stat.version, "this daemon leads");
         Ok(Contest::Won(Lead {
             epoch: self.layout.epoch(),

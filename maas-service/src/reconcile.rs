@@ -426,7 +426,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         match action {
             Action::Clean(instance) => {
                 let model = model_of(action, copies);
-                self.withdraw(instance, model).await;
+                self.withdraw(instance, model, desired).await;
                 let last_output = self.launcher.clean(instance)?;
                 info!(%instance, log = last_output.join(" | "), "what a dead runner left is cleaned away");
                 let why = self.ends.remove(instance);
@@ -448,16 +448,23 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         Ok(())
     }
 
-    /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later.
-    async fn withdraw(&self, instance: &InstanceId, model: Option<&ModelKey>) {
+    /// Takes what a dead runner published out of ZooKeeper. Its session would do that too, but some seconds later; and the
+    /// folder of a model that is to run no more would stay.
+    async fn withdraw(
+        &self,
+        instance: &InstanceId,
+        model: Option<&ModelKey>,
+        desired: &BTreeMap<ModelKey, Found>,
+    ) {
         if !self.tree.is_connected() {
             return;
         }
         let registration = model.map(|(name, _)| self.layout.registration(name, instance));
-        for path in registration
-            .into_iter()
-            .chain([self.layout.instance(instance)])
-        {
+        let is_wanted = |name: &ModelName| desired.keys().any(|(wanted, _)| wanted == name);
+        let folder = model.filter(|(name, _)| !is_wanted(name));
+        let folder = folder.map(|(name, _)| self.layout.service(name));
+        let published = [registration, Some(self.layout.instance(instance)), folder];
+        for path in published.into_iter().flatten() {
             let delete = Step::Delete {
                 path,
                 version: None,

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::cgroup::{CopyCgroup, DYING};
+use crate::crash::{Point, crash_point};
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
 pub use backoff::Backoff;
 use bundle::{Bundle, DAMAGED_TRIES};
@@ -71,6 +72,7 @@ pub async fn run(folder: InstanceFolder, stop: CancellationToken) -> anyhow::Res
     let spec = folder
         .launch_spec()
         .context("the launch file can't be read")?;
+    crash_point(Point::RunnerBeforeIdentity);
     folder
         .write_identity()
         .context("the runner's identity can't be written")?;
@@ -98,11 +100,14 @@ pub async fn run(folder: InstanceFolder, stop: CancellationToken) -> anyhow::Res
     let tidied = registry.tidy(&runner.spec.name);
     let _an_empty_folder_harms_nobody = tokio::time::timeout(Duration::from_secs(2), tidied).await;
     // The status first: who finds a status without a folder takes the copy for one that runs elsewhere.
+    crash_point(Point::RunnerBeforeStatusEnds);
     runner.status.end(WITHDRAWAL).await;
+    crash_point(Point::RunnerBeforeRemoval);
     let removed = runner
         .folder
         .remove()
         .context("the copy's folder can't be removed");
+    crash_point(Point::RunnerAfterRemoval);
     info!("the copy is gone");
     drop(runner);
     session.close().await;
@@ -197,6 +202,7 @@ impl Runner {
                 Outcome::NotFetched(why) | Outcome::Damaged(why) => Fault::from(why),
                 Outcome::Failed(fault) | Outcome::Exceeded(fault) => fault,
             };
+            crash_point(Point::RunnerAfterFailure);
             let retry = restarts.failed(Instant::now(), self.status.attempt(), &mut rand::rng());
             warn!(reason = %fault.why, phase = %retry.phase, retry_ms = retry.delay.as_millis(), "the copy has failed and will be started again");
             let failure = fault.into_failure(self.last_output());
@@ -232,6 +238,7 @@ impl Runner {
             Ok(bundle) => bundle,
             Err(outcome) => return outcome,
         };
+        crash_point(Point::RunnerAfterFetch);
         let work = self.folder.work();
         // One that came with the bundle, or from the run before, would be believed at once.
         if let Err(error) = std::fs::remove_file(work.join(endpoint::ENDPOINT_FILE))
@@ -268,6 +275,7 @@ impl Runner {
             Ok(model) => model,
             Err(why) => return Outcome::Failed(why.into()),
         };
+        crash_point(Point::RunnerAfterStart);
         self.status.runs(model.pid);
         info!(pid = model.pid, "the script runs");
         let mut watchdog = Watchdog::new(model.warden_pid, self.spec.memory_mb, cgroup.cloned());
@@ -384,6 +392,7 @@ impl Runner {
         let interval = interval.unwrap_or(self.spec.settings.health_interval);
         let mut place = place;
         loop {
+            crash_point(Point::RunnerBeforeRegistration);
             self.publish(&place);
             let Self {
                 registration,
@@ -397,6 +406,7 @@ impl Runner {
                     let why = "it answers, and ZooKeeper has not taken the registration yet";
                     status.enter(Phase::Probing, Some(why.to_owned()));
                 }
+                crash_point(Point::RunnerAfterRegistration);
                 status.serving(place.url.to_string());
                 info!(url = %place.url, "the copy is serving");
                 std::future::pending::<Place>().await
@@ -429,11 +439,13 @@ impl Runner {
         self.status.withdrawn();
         if self.published.take().is_some() {
             self.registration.set(None);
+            crash_point(Point::WithdrawalBegun);
             if !self.registration.settled(limit).await {
                 warn!(
                     "ZooKeeper has not heard of the withdrawal; the registration goes with our session"
                 );
             }
+            crash_point(Point::WithdrawalDone);
         }
     }
 

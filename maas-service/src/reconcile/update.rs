@@ -11,7 +11,7 @@ use maas_client::wire::state::{Desired, InstanceStatus, Phase, Replaces, now_ms}
 use tracing::{info, warn};
 
 use super::{Found, Reconciler};
-use crate::crash::crash_point;
+use crate::crash::{Point, crash_point};
 use crate::launcher::Launcher;
 use crate::leader::Lead;
 use crate::plan::{Copy, Life, ModelKey};
@@ -144,9 +144,9 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         };
         let mut fenced = vec![lead.still_leads()];
         fenced.extend(steps);
-        crash_point("update: before its end is written");
+        crash_point(Point::UpdateBeforeEnd);
         self.tree.commit(&fenced).await?;
-        crash_point("update: after its end was written");
+        crash_point(Point::UpdateAfterEnd);
         let (name, version) = &update.new;
         info!(model = %name, version = %version, old = %update.old.1, "a rolling update has turned or ended");
         Ok(None)

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::fault::Outcome;
 use super::settings::BundleSettings;
+use crate::crash::{Point, crash_point};
 use crate::instance_folder::InstanceFolder;
 
 /// How often a bundle is fetched that is not what it should be, one time after the other.
@@ -61,6 +62,7 @@ impl Bundle {
             .expect("it lies in the folder it was fetched into");
         // Before any script of it has run, which could write its own.
         let settings = BundleSettings::read(&unfinished).map_err(Outcome::Hopeless)?;
+        crash_point(Point::FetchBeforeMove);
         std::fs::rename(&unfinished, &work).map_err(|e| failed(&e))?;
         Ok(Self {
             script: work.join(script),

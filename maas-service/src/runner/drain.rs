@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::place::Place;
 use super::sockets;
+use crate::crash::{Point, crash_point};
 use crate::instance_folder::RunnerSettings;
 
 /// How often the connections are counted.
@@ -20,6 +21,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) async fn drain(place: &Place, settings: &RunnerSettings) {
     let began = Instant::now();
     tokio::time::sleep(settings.drain).await;
+    crash_point(Point::DrainBegun);
     let Some(port) = place.url.url().port_or_known_default() else {
         return;
     };

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::warden::{self, Report};
+use crate::crash::{CRASH_FILE, Point, crash_file, crash_point};
 use crate::process::descendants;
 
 /// A started model, with all the processes it may have.
@@ -95,6 +96,7 @@ impl Model {
             .current_dir(folder)
             .env_clear()
             .envs(environment)
+            .envs(crash_file().map(|file| (CRASH_FILE, file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -122,6 +124,8 @@ impl Model {
                     .wait()
                     .await
                     .map_or_else(|e| e.to_string(), |s| s.to_string());
+                // It may have started the script before it could say so.
+                end_orphans();
                 Err(format!(
                     "the model's warden ended at once ({status}, {other:?})"
                 ))
@@ -165,9 +169,11 @@ impl Model {
     /// Ends the model: SIGTERM to all its processes, and SIGKILL to those left after `grace`.
     pub(super) async fn stop(mut self, grace: Duration) -> Ending {
         self.order(warden::TERMINATE).await;
+        crash_point(Point::StopAfterTerm);
         if let Ok(ending) = tokio::time::timeout(grace, self.ended()).await {
             return ending;
         }
+        crash_point(Point::StopBeforeKill);
         self.kill().await
     }
 

@@ -14,6 +14,7 @@ use super::probe;
 use super::settings::{BundleSettings, Listener};
 use super::sockets;
 use super::status::Status;
+use crate::crash::{Point, crash_point};
 
 /// The longest pause between two questions to a model that does not answer yet.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -58,6 +59,7 @@ impl Search {
         let mut told = String::new();
         loop {
             let written = self.await_endpoint(changes, status, progress).await?;
+            crash_point(Point::RunnerAfterEndpoint);
             // It may have been written anew since it was last looked at.
             let asked = match place.take() {
                 Some(place) if place.written == written => place,

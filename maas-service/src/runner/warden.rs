@@ -29,6 +29,7 @@ use rustix::process::{
 
 use super::output::RotatedFile;
 use crate::cgroup;
+use crate::crash::{CRASH_FILE, Point, crash_point};
 use crate::process::descendants;
 
 /// By this argument the runner's binary knows that it is to be a warden.
@@ -120,11 +121,13 @@ pub fn run(script: &Path, logs: &Path, cgroup: Option<&Path>) -> io::Result<()> 
     let mut command = Command::new(script);
     // A pipe that never delivers anything, as the original's; and a process group that the terminal's keys don't reach.
     command
+        .env_remove(CRASH_FILE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
     limit();
+    crash_point(Point::WardenBeforeStart);
     let spawned = match cgroup {
         // A child is born where its parent is. Without its limit it is not to run at all.
         Some(cgroup) => cgroup::inside(cgroup, || spawn_as_first_to_go(&mut command))
@@ -141,6 +144,7 @@ pub fn run(script: &Path, logs: &Path, cgroup: Option<&Path>) -> io::Result<()> 
             return Ok(());
         }
     };
+    crash_point(Point::WardenAfterStart);
     let script_pid = child.id();
     Report::Started { pid: script_pid }.say();
     let stdout = child.stdout.take().expect("it was asked for");

@@ -1,8 +1,9 @@
 //! The daemon killed with `kill -9` at each step of its work (F1, F3, F5, F7, F15, F42 of the list in `main.rs`): started again, it
-//! goes on as if nothing had been.
+//! goes on as if nothing had been. At *every* point at which anything of ours can be killed: `crash_points.rs`.
 
 use maas_client::wire::history::Change;
 use maas_client::wire::state::Desired;
+use maas_service::crash::Point;
 use test_support::{Daemon, ModelFolder, eventually};
 
 use crate::life::{kill, pid_of};
@@ -10,7 +11,7 @@ use crate::updates::{add, history, versions};
 use crate::world::{LIMIT, World};
 
 /// Waits until the daemon has died where it was to, and starts it again.
-async fn dies_and_is_started_again(world: &mut World) {
+pub(crate) async fn dies_and_is_started_again(world: &mut World) {
     eventually(LIMIT, "the daemon to die", async || {
         world.daemon.has_crashed() && !world.daemon.is_running()
     })
@@ -27,62 +28,62 @@ async fn desired(world: &World, name: &str) -> Option<Desired> {
 }
 
 /// An ADD of two copies during which the daemon dies at `point`.
-async fn check_an_add(point: &str) {
+async fn check_an_add(point: Point) {
     let mut world = World::start(&[]).await;
     world.leads().await;
     let model = ModelFolder::answering();
-    world.daemon.crash_at(point);
+    world.daemon.crash_at(point.name());
     let item = add("dga", "1.0", 2, &model, "");
     let request = world.offer(&item).await;
     dies_and_is_started_again(&mut world).await;
     let answer = world.answer(&request).await;
-    assert_eq!(answer.instances, Some(2), "{point}");
+    assert_eq!(answer.instances, Some(2), "{point:?}");
     world.serving("dga", 2).await;
     assert_eq!(
         world.daemon.folders().len(),
         2,
-        "{point}: nothing was started twice"
+        "{point:?}: nothing was started twice"
     );
     let desired = desired(&world, "dga").await.unwrap();
     assert_eq!(
         (desired.instances, desired.generation),
         (2, 1),
-        "{point}: it took effect once"
+        "{point:?}: it took effect once"
     );
     assert_eq!(history(&world, "dga", "1.0").await.generations.len(), 1);
 }
 
 #[tokio::test]
 async fn an_add_takes_effect_once_when_the_daemon_dies_before_its_transaction() {
-    check_an_add("intake: before the transaction").await;
+    check_an_add(Point::IntakeBeforeTransaction).await;
 }
 
 #[tokio::test]
 async fn an_add_takes_effect_once_when_the_daemon_dies_after_its_transaction() {
-    check_an_add("intake: after the transaction").await;
+    check_an_add(Point::IntakeAfterTransaction).await;
 }
 
 #[tokio::test]
 async fn an_add_takes_effect_once_when_the_daemon_dies_before_a_runner_starts() {
-    check_an_add("launch: before the runner starts").await;
+    check_an_add(Point::LaunchBeforeFolder).await;
 }
 
 #[tokio::test]
 async fn an_add_takes_effect_once_when_the_daemon_dies_after_a_runner_started() {
-    check_an_add("launch: after the runner started").await;
+    check_an_add(Point::LaunchAfterStart).await;
 }
 
 /// A REMOVE of one of two copies during which the daemon dies at `point`.
-async fn check_a_remove(point: &str) {
+async fn check_a_remove(point: Point) {
     let mut world = World::start(&[]).await;
     let model = ModelFolder::answering();
     world.add("dga", 2, model.path()).await;
     world.serving("dga", 2).await;
-    world.daemon.crash_at(point);
+    world.daemon.crash_at(point.name());
     let item = add("dga", "1.0", 1, &model, "").replace("ADD", "REMOVE");
     let request = world.offer(&item).await;
     dies_and_is_started_again(&mut world).await;
-    assert_eq!(world.answer(&request).await.instances, Some(1), "{point}");
+    assert_eq!(world.answer(&request).await.instances, Some(1), "{point:?}");
     world.serving("dga", 1).await;
     world.remove("dga", 1).await;
     world.nothing_is_left().await;
@@ -90,12 +91,12 @@ async fn check_a_remove(point: &str) {
 
 #[tokio::test]
 async fn a_remove_is_carried_out_when_the_daemon_dies_before_the_runner_is_told() {
-    check_a_remove("stop: before the runner is told").await;
+    check_a_remove(Point::StopBeforeSignal).await;
 }
 
 #[tokio::test]
 async fn a_remove_is_carried_out_when_the_daemon_dies_after_the_runner_was_told() {
-    check_a_remove("stop: after the runner was told").await;
+    check_a_remove(Point::StopAfterSignal).await;
 }
 
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn what_a_dead_runner_left_is_cleaned_away_when_the_daemon_dies_before_it_
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
     let before = pid_of(&world, "dga").await;
-    world.daemon.crash_at("clean: before the folder is removed");
+    world.daemon.crash_at(Point::CleanBeforeRemoval.name());
     world
         .daemon
         .pids_of("maas_runner")
@@ -122,7 +123,7 @@ async fn a_daemon_that_dies_as_it_comes_to_lead_is_followed_by_one_that_leads() 
     world.add("dga", 1, model.path()).await;
     world.serving("dga", 1).await;
     world.daemon.kill();
-    world.daemon.crash_at("lead: after the epoch was written");
+    world.daemon.crash_at(Point::LeadAfterEpoch.name());
     world.daemon.start_again();
     dies_and_is_started_again(&mut world).await;
     assert_eq!(world.add("dga", 1, model.path()).await.instances, Some(2));
@@ -134,7 +135,7 @@ async fn a_daemon_that_dies_as_it_comes_to_lead_is_followed_by_one_that_leads() 
 async fn a_copy_is_not_doubled_by_a_daemon_that_was_overtaken_while_it_launched_it() {
     let mut world = World::start(&[]).await;
     world.leads().await;
-    world.daemon.sleep_at("launch: before the runner starts");
+    world.daemon.sleep_at(Point::LaunchBeforeFolder.name());
     let model = ModelFolder::answering();
     world.offer(&add("dga", "1.0", 1, &model, "")).await;
     let asleep = async || world.daemon.has_crashed();
@@ -159,12 +160,12 @@ async fn a_copy_is_not_doubled_by_a_daemon_that_was_overtaken_while_it_launched_
 }
 
 /// A rolling update at whose end the daemon dies.
-async fn check_an_update(point: &str) {
+async fn check_an_update(point: Point) {
     let mut world = World::start(&[]).await;
     let (old, new) = (ModelFolder::answering(), ModelFolder::answering());
     world.add("dga", 1, old.path()).await;
     world.serving("dga", 1).await;
-    world.daemon.crash_at(point);
+    world.daemon.crash_at(point.name());
     world
         .offer(&add("dga", "2.0", 1, &new, r#","replace":"1.0""#))
         .await;
@@ -180,17 +181,17 @@ async fn check_an_update(point: &str) {
         .iter()
         .map(|g| g.change)
         .collect();
-    assert_eq!(changes, [Change::Added, Change::Replaced], "{point}");
+    assert_eq!(changes, [Change::Added, Change::Replaced], "{point:?}");
 }
 
 #[tokio::test]
 async fn a_rolling_update_ends_once_when_the_daemon_dies_before_its_end_is_written() {
-    check_an_update("update: before its end is written").await;
+    check_an_update(Point::UpdateBeforeEnd).await;
 }
 
 #[tokio::test]
 async fn a_rolling_update_ends_once_when_the_daemon_dies_after_its_end_was_written() {
-    check_an_update("update: after its end was written").await;
+    check_an_update(Point::UpdateAfterEnd).await;
 }
 
 /// F9: the host goes down with the daemon, every runner, warden and model, and comes up again.

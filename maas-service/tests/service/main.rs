@@ -4,6 +4,7 @@
 //!
 //! | fault | shown by |
 //! | --- | --- |
+//! | F1, F3 to F9 anything of ours killed at any point of its program | `crash_points::…` |
 //! | F1, F3 the daemon killed before and after its transaction | `crashes::an_add_takes_effect_once…` |
 //! | F2 an answer lost in the middle of it | `zookeeper_faults::requests_take_effect_once_however_often…`, and the simulation |
 //! | F4 a runner killed while it fetches | `interruptions::a_runner_killed_while_it_fetches…` |
@@ -55,6 +56,7 @@ mod bundles;
 mod cgroups;
 mod clock;
 mod command_line;
+mod crash_points;
 mod crashes;
 mod disks;
 mod draining;
