@@ -8,6 +8,7 @@
 mod batch;
 #[cfg(test)]
 mod history_check;
+pub(crate) mod letter;
 mod records;
 mod ruling;
 
@@ -26,7 +27,8 @@ use crate::crash::{Point, crash_point};
 use crate::leader::Lead;
 use crate::plan::Room;
 use crate::tree::{Tree, create};
-use batch::{Batch, Overtaken, Read, dead_letter};
+use batch::{Batch, Overtaken, Read};
+use letter::{dead_letter, holds_password};
 
 /// How many requests are carried out in one transaction, and how many bytes they may have together.
 const BATCH: usize = 250;
@@ -438,6 +440,12 @@ impl<T: Tree> Intake<T> {
 /// The request in an item with its identity, or why there is none.
 fn parse(item: &QueueItem) -> Result<(ModelRequest, String), String> {
     let request = ModelRequest::parse(&item.data).map_err(|error| error.to_string())?;
+    if request.path.as_deref().is_some_and(holds_password) {
+        return Err(
+            "`path` is refused: it holds a password, and what is asked for is open to read"
+                .to_owned(),
+        );
+    }
     let identity = match &request.id {
         // The id becomes a znode's name; what is good for an instance's is good for it.
         // And it must not pass for the identity of another item.

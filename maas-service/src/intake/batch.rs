@@ -8,15 +8,13 @@ use maas_client::queue::QueueItem;
 use maas_client::session::{ReadResult, Step, ZkError};
 use maas_client::wire::history::{Generation, History};
 use maas_client::wire::request::{Action, ModelRequest};
-use maas_client::wire::state::{DeadLetter, Desired, Outcome, RequestResult, now_ms};
+use maas_client::wire::state::{Desired, Outcome, RequestResult, now_ms};
 use tracing::{info, warn};
 
+use super::letter::dead_letter;
 use super::ruling::{self, Standing};
 use crate::plan::{ModelKey, Room};
 use crate::tree::{Tree, create, write};
-
-/// How many bytes of an item that was set aside are kept.
-const EXCERPT: usize = 1000;
 
 /// An item of the queue, and the request in it with its identity, or why there is none.
 pub(super) type Read<'a> = (&'a QueueItem, Result<(ModelRequest, String), String>);
@@ -180,7 +178,7 @@ impl Batch {
                 RequestResult {
                     request: item.identity(),
                     outcome: Outcome::SetAside,
-                    reason: Some(reason.clone()),
+                    reason: Some(letter.reason),
                     action: None,
                     name: None,
                     version: None,
@@ -297,17 +295,5 @@ impl Batch {
             .iter()
             .filter(|(_, model)| model.changed && model.desired.is_none());
         emptied.map(|((name, _), _)| name).collect()
-    }
-}
-
-/// The record of an item that was set aside.
-pub(super) fn dead_letter(item: &QueueItem, reason: &str) -> DeadLetter {
-    let excerpt = String::from_utf8_lossy(&item.data[..item.data.len().min(EXCERPT)]).into_owned();
-    DeadLetter {
-        item: item.path.name().to_owned(),
-        reason: reason.to_owned(),
-        bytes: item.data.len(),
-        excerpt,
-        at_ms: now_ms(),
     }
 }

@@ -37,7 +37,7 @@
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…` |
 //! | F34 the time of day jumps | `clock::when_the_time_of_day_jumps…` |
 //! | F36 a bundle that is replaced while it is fetched | `bundles::…` |
-//! | F37 items that are no requests | `queue_items::what_is_no_request…` |
+//! | F37 items that are no requests | `queue_items::what_is_no_request…`, `…deeply_nested_items…`, `model_faults::an_endpoint_dat_that_is_deeply…` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
 //! | F40 a long queue | `long_queue::…`; with 100,000 requests `benches/control_plane`'s `drain`; above the cap `maas-client/tests/discovery.rs` |

@@ -122,6 +122,36 @@ async fn an_endpoint_dat_of_a_gigabyte() {
     .await;
 }
 
+/// F25 and F37: nested so deep that a reader which went down into it would run out of its stack.
+#[tokio::test]
+async fn an_endpoint_dat_that_is_deeply_nested() {
+    for (text, phase, why) in [
+        // Whatever is larger than a place can be.
+        (r#""[" * 100000"#, Phase::Backoff, "100000 bytes"),
+        (r#""[" * 60000"#, Phase::Starting, "is not usable yet"),
+        (
+            r#""{\"url\":" + "[" * 30000 + "]" * 30000 + "}""#,
+            Phase::Starting,
+            "is not usable yet",
+        ),
+        (
+            r#""{\"functions\":" + "{\"a\":" * 10000"#,
+            Phase::Starting,
+            "is not usable yet",
+        ),
+        (
+            r#""{\"url\":\"http://localhost:1\",\"functions\":{\"a\":" + "[" * 30000 + "]" * 30000 + "}}""#,
+            Phase::Starting,
+            "is not usable yet",
+        ),
+    ] {
+        let write = format!(
+            "\"$python\" -S -E -c 'import sys; sys.stdout.write({text})' > .new; mv .new endpoint.dat; exec sleep 1000"
+        );
+        check(&write, phase, why).await;
+    }
+}
+
 #[tokio::test]
 async fn an_endpoint_dat_that_is_a_pipe() {
     check(
