@@ -2,9 +2,18 @@
 //! model of ZooKeeper and a model of the machine, under schedules drawn by chance from a seed.
 //!
 //! Daemons are killed between any two steps, answers are lost, a new daemon takes the lead while the old one still believes
-//! it has it, runners die. Whatever happened, afterwards a healthy daemon is left alone until nothing changes any more, and
-//! the invariants are checked: each accepted request has taken effect once and in order, what runs is what is desired or
-//! there is a visible reason, nothing is left behind, and only the leader changed what should run.
+//! it has it, runners die, and some copies live where no daemon reaches them. In every step it is checked that
+//!
+//! * only the leader changes what should run (I7);
+//! * nobody acts on a copy that lives elsewhere or has ended, whoever goes by its name now, nor takes away what a living copy
+//!   has published (I4);
+//! * a client that follows the registry always finds a copy of a model of which nobody asks to remove one, once one serves and
+//!   none that served has died (I5), and no more copies are started than are wanted;
+//! * nothing that a daemon writes holds a secret of a sender's (I8).
+//!
+//! Whatever happened, afterwards a healthy daemon is left alone until nothing changes any more. Then each accepted request has
+//! taken effect once and in order (I1), what runs is what is desired or there is a visible reason (I2), what is registered
+//! serves (I3), and nothing is left behind (I6).
 //!
 //! `MAAS_SCHEDULES` sets how many schedules are run, `MAAS_SEED` runs a single one.
 

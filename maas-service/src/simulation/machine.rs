@@ -1,4 +1,8 @@
-//! A model of the machine: runners that come to serve, die, and end when told to, with the znodes they hold.
+//! A model of the machine: runners that come to serve, die, and end when told to, with the znodes they hold. Beside them,
+//! copies that live elsewhere, which nobody here may touch.
+//!
+//! What a launcher does with processes is not in it; only which copies it is asked to act on. That it signals none but a
+//! copy's own runner, whoever has its number now, is a matter of [`process`](crate::process) and its tests.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +23,8 @@ use crate::plan::{Copy, Life, ModelKey};
 /// All runners there are, and the folders of those that died.
 pub(super) struct Machine {
     pub(super) runners: BTreeMap<InstanceId, Runner>,
+    /// Copies that serve where no daemon of this machine reaches them.
+    pub(super) elsewhere: BTreeMap<InstanceId, ModelKey>,
     /// Dead runners whose folders are gone and whose sessions have not expired yet.
     ghosts: Vec<(InstanceId, ModelKey)>,
     tree: Rc<RefCell<ModelTree>>,
@@ -28,13 +34,22 @@ pub(super) struct Machine {
     lead: i64,
     /// Whether copies of a model come to serve at all.
     pub(super) broken: fn(&ModelKey) -> bool,
+    /// Whether what happens is told, for whoever has to understand it.
+    pub(super) aloud: bool,
     /// What was done that must never be.
     pub(super) violations: Vec<String>,
-    /// Two daemons may act at the same moment, so that one acts on what the other has just changed.
-    pub(super) crowded: bool,
     /// Models of which nobody asks to remove a copy. Once a copy of theirs serves, none of our actions may leave them without;
     /// unless one that served has died, for what was decided before may then be carried out after.
     pub(super) steady: BTreeSet<&'static str>,
+    /// Those of which one that served has died, until a daemon has looked again.
+    shaken: BTreeSet<&'static str>,
+    /// Copies that have come to serve since whoever leads has looked.
+    news: BTreeSet<InstanceId>,
+    /// A daemon decides by what it sees in one look, and nothing that it has written down earlier.
+    pub(super) forgetful: bool,
+    /// Those of them of which there is a copy that serves, as whoever leads has seen. One that comes to serve between its
+    /// look and what it does then, it may still stop: that one has served for moments.
+    found: BTreeSet<&'static str>,
 }
 
 pub(super) struct Runner {
@@ -50,30 +65,53 @@ impl Machine {
     pub(super) fn new(tree: Rc<RefCell<ModelTree>>, layout: Layout) -> Self {
         Self {
             runners: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             ghosts: Vec::new(),
             tree,
             layout,
             launched: 0,
             lead: 0,
             broken: |_| false,
+            aloud: false,
             violations: Vec::new(),
-            crowded: false,
             steady: BTreeSet::new(),
+            shaken: BTreeSet::new(),
+            news: BTreeSet::new(),
+            forgetful: false,
+            found: BTreeSet::new(),
         }
     }
 
-    fn publish(&self, instance: &InstanceId) {
-        let Some(runner) = self.runners.get(instance) else {
-            return;
-        };
-        let (name, version) = runner.model.clone();
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.aloud {
+            println!("             {}", what());
+        }
+    }
+
+    fn publish(&mut self, instance: &InstanceId) {
+        if let Some(runner) = self.runners.get(instance) {
+            let (model, phase, generation) = (&runner.model, runner.phase, runner.generation);
+            self.publish_as("here", instance, model, phase, generation);
+            self.check_registry();
+        }
+    }
+
+    fn publish_as(
+        &self,
+        host: &str,
+        instance: &InstanceId,
+        model: &ModelKey,
+        phase: Phase,
+        generation: u64,
+    ) {
+        let (name, version) = model.clone();
         let registration = self.layout.registration(&name, instance);
         let status = InstanceStatus {
             instance: instance.clone(),
             name,
             version,
-            host: "here".to_owned(),
-            phase: runner.phase,
+            host: host.to_owned(),
+            phase,
             // Of no time that has been: the simulation has a clock of its own.
             since_ms: i64::MAX,
             restarts: 0,
@@ -81,22 +119,100 @@ impl Machine {
             url: None,
             reason: None,
             retry_at_ms: None,
-            generation: runner.generation,
+            generation,
             last_failure: None,
         };
         let mut tree = self.tree.borrow_mut();
         tree.put(&self.layout.instance(instance), status.to_bytes());
-        if runner.phase.is_serving() {
+        if phase.is_serving() {
             tree.put(&registration, Vec::new());
         } else {
             tree.take(&registration);
         }
     }
 
-    fn unpublish(&self, instance: &InstanceId, model: &ModelKey) {
+    fn unpublish(&mut self, instance: &InstanceId, model: &ModelKey) {
         let mut tree = self.tree.borrow_mut();
         tree.take(&self.layout.registration(&model.0, instance));
         tree.take(&self.layout.instance(instance));
+        drop(tree);
+        self.check_registry();
+    }
+
+    /// A copy serves elsewhere.
+    pub(super) fn add_elsewhere(&mut self, model: ModelKey) {
+        let instance = format!("there-{}", self.elsewhere.len());
+        let instance = InstanceId::new(instance).expect("an id");
+        self.publish_as("there", &instance, &model, Phase::Serving, 0);
+        self.elsewhere.insert(instance, model);
+    }
+
+    /// A copy that served elsewhere ends.
+    pub(super) fn lose_elsewhere(&mut self) {
+        if let Some((instance, model)) = self.elsewhere.pop_first() {
+            self.steady.remove(model.0.as_str());
+            self.shaken.remove(model.0.as_str());
+            self.unpublish(&instance, &model);
+        }
+    }
+
+    /// Whether a copy lives, here or elsewhere.
+    pub(super) fn lives(&self, instance: &str) -> bool {
+        let Ok(instance) = InstanceId::new(instance) else {
+            return false;
+        };
+        let here = self.runners.get(&instance);
+        here.is_some_and(|runner| runner.alive) || self.elsewhere.contains_key(&instance)
+    }
+
+    /// Whoever leads looks, after it has read these phases.
+    fn look(&mut self, phases: &HashMap<InstanceId, Phase>) {
+        self.tell(|| format!("lead {} looks", self.lead));
+        // Whatever was decided before has been done, or is refused from now on.
+        self.steady.append(&mut self.shaken);
+        for (instance, _) in phases.iter().filter(|(_, phase)| phase.is_serving()) {
+            self.news.remove(instance);
+            let here = self.runners.get(instance);
+            let here = here.filter(|runner| runner.alive && !runner.stopping);
+            let model = here.map(|runner| &runner.model);
+            let model = model.or_else(|| self.elsewhere.get(instance));
+            let name = model.and_then(|(name, _)| self.steady.get(name.as_str()));
+            self.found.extend(name);
+        }
+    }
+
+    /// A version is wanted less, or no more: whoever decided that has not seen its news.
+    pub(super) fn given_up(&mut self, name: &str, version: &str) {
+        let is_of_it = |instance: &InstanceId| {
+            let runner = self.runners.get(instance);
+            runner.is_some_and(|runner| {
+                (runner.model.0.as_str(), runner.model.1.as_str()) == (name, version)
+            })
+        };
+        if self.news.iter().any(is_of_it) {
+            self.steady.remove(name);
+            self.shaken.remove(name);
+        }
+    }
+
+    /// The registry as a client sees it: of a steady model of which there was a copy that serves, there always is one.
+    pub(super) fn check_registry(&mut self) {
+        for name in self.steady.intersection(&self.found) {
+            let entries = self.layout.service_root.join(name);
+            let entries = self.tree.borrow().children(&entries);
+            let serves = |instance: &InstanceId| {
+                let here = self.runners.get(instance);
+                here.is_some_and(|runner| runner.alive && runner.phase.is_serving())
+                    || self.elsewhere.contains_key(instance)
+            };
+            let mut instances = entries
+                .iter()
+                .flat_map(|name| InstanceId::new(name.as_str()));
+            if !instances.any(|instance| serves(&instance)) {
+                let violation = format!("{name}: no client finds a copy any more in {entries:?}");
+                self.violations.push(violation);
+            }
+        }
     }
 
     /// Something happens to some runner.
@@ -105,6 +221,10 @@ impl Machine {
             && let Some((instance, model)) = self.ghosts.pop()
         {
             self.unpublish(&instance, &model);
+            return;
+        }
+        if !self.elsewhere.is_empty() && dice.random_ratio(1, 20) {
+            self.lose_elsewhere();
             return;
         }
         let Some(instance) = self.runners.keys().choose(dice).cloned() else {
@@ -128,18 +248,25 @@ impl Machine {
         if runner.stopping {
             // It withdraws, ends its model, and takes its folder away.
             let model = runner.model.clone();
+            self.tell(|| format!("{instance} has ended"));
             self.runners.remove(instance);
             self.unpublish(instance, &model);
             return;
         }
         if dies {
             runner.alive = false;
+            if self.aloud {
+                println!("             {instance} of {:?} dies", runner.model);
+            }
             if runner.phase.is_serving() {
                 let name = runner.model.0.clone();
-                self.steady.remove(name.as_str());
+                self.found.remove(name.as_str());
+                let name = self.steady.take(name.as_str());
+                self.shaken.extend(name.filter(|_| self.forgetful));
             }
             return;
         }
+        let served = runner.phase.is_serving();
         runner.phase = if runner.phase == Phase::Pending {
             Phase::Starting
         } else if broken(&runner.model) {
@@ -148,11 +275,17 @@ impl Machine {
             Phase::Serving
         };
         let (model, serves) = (runner.model.clone(), runner.phase.is_serving());
+        if serves && !served {
+            self.news.insert(instance.clone());
+        }
+        let phase = self.runners[instance].phase;
+        self.tell(|| format!("{instance} of {model:?}: {phase}"));
         self.publish(instance);
         let desired = self.layout.desired(&model.0, &model.1);
         if serves && self.tree.borrow().get(&desired).is_none() {
             // It came to serve when it had been given up.
             self.steady.remove(model.0.as_str());
+            self.shaken.remove(model.0.as_str());
         }
     }
 
@@ -221,7 +354,7 @@ impl Hands {
             .serving
             .iter()
             .any(|other| name(other).as_ref() == Some(&model));
-        if !is_left && !machine.crowded {
+        if !is_left {
             let of_model = machine.runners.iter();
             let of_model = of_model.filter(|(_, runner)| runner.model.0 == model);
             let there: Vec<String> = of_model
@@ -237,6 +370,11 @@ impl Hands {
     }
 }
 
+/// What lives elsewhere, and what has ended and left nothing, is none of ours, whoever goes by its name now.
+fn touched(instance: &InstanceId) -> String {
+    format!("{instance} is no copy of ours and was to be stopped or cleaned away")
+}
+
 impl Launcher for Hands {
     fn hold(&mut self, lead: i64) -> io::Result<Hold> {
         let mut machine = self.machine.borrow_mut();
@@ -247,7 +385,11 @@ impl Launcher for Hands {
     }
 
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
-        let machine = self.machine.borrow();
+        let mut machine = self.machine.borrow_mut();
+        if self.lead == machine.lead {
+            machine.look(phases);
+        }
+        let machine = &*machine;
         let serves = |(instance, runner): &(&InstanceId, &Runner)| {
             let says_so = phases
                 .get(*instance)
@@ -280,7 +422,7 @@ impl Launcher for Hands {
         let live = machine.live(&model).count();
         // One more than wanted may run while copies are replaced, and no other way.
         let most = desired.instances as usize + usize::from(desired.restarted > 0);
-        if live >= most && !machine.crowded {
+        if live >= most {
             let violation = format!("{model:?}: a copy was started beside {live} of {most}");
             machine.violations.push(violation);
         }
@@ -292,6 +434,13 @@ impl Launcher for Hands {
             stopping: false,
             phase: Phase::Pending,
         };
+        let (lead, generation) = (self.lead, runner.generation);
+        machine.tell(|| {
+            format!(
+                "{instance} of {:?}, generation {generation}, is launched by lead {lead}",
+                runner.model
+            )
+        });
         machine.runners.insert(instance.clone(), runner);
         machine.publish(&instance);
         Ok(instance)
@@ -302,8 +451,12 @@ impl Launcher for Hands {
         self.check_stop(instance);
         let mut machine = self.machine.borrow_mut();
         match machine.runners.get_mut(instance) {
-            Some(runner) if runner.alive => runner.stopping = true,
-            _ => {}
+            Some(runner) if runner.alive => {
+                runner.stopping = true;
+                machine.tell(|| format!("{instance} is stopped by lead {}", self.lead));
+            }
+            Some(_) => {}
+            None => machine.violations.push(touched(instance)),
         }
         Ok(())
     }
@@ -328,7 +481,7 @@ impl Launcher for Hands {
                 machine.runners.remove(instance);
                 machine.ghosts.push((instance.clone(), model));
             }
-            None => {}
+            None => machine.violations.push(touched(instance)),
         }
         Ok(Vec::new())
     }

@@ -29,8 +29,23 @@ pub(crate) enum Ask {
         version: usize,
         copies: u32,
     },
-    Garbage,
+    /// Something that is no request.
+    Garbage {
+        kind: usize,
+    },
 }
+
+/// What stands in some of what is no request, and in nothing that anybody may read afterwards. Requests as such have no place
+/// for a secret: what a model may know is in its bundle, or in the environment its daemon gives it.
+pub(crate) const SECRET: &str = "hunter2";
+
+/// Items that are no requests.
+const GARBAGE: [&str; 4] = [
+    "what?",
+    r#"{"name":"a","version":"1","numInstances":1,"memory":100,"action":"ADD","path":"/0","password":"hunter2"}"#,
+    r#"{"name":"a","version":"1","numInstances":1,"memory":100,"action":"ADD","path":"hdfs://joe:hunter2@nn/0"}"#,
+    r#"{"name":"a","memory":{"env":["hunter2"]},"env":{"TOKEN":"hunter2"#,
+];
 
 pub(crate) const MODELS: [&str; 3] = ["a", "b", "c"];
 /// How many copies of one version have room on the machine.
@@ -38,6 +53,10 @@ pub(crate) const MOST: u32 = 10;
 pub(crate) const VERSIONS: [&str; 3] = ["1", "2", "3"];
 
 impl Ask {
+    pub(crate) fn is_garbage(&self) -> bool {
+        matches!(self, Self::Garbage { .. })
+    }
+
     /// The item to put into the queue, with an id of the sender's if it has one.
     pub(crate) fn item(&self, id: Option<&str>) -> String {
         let id = id.map_or(String::new(), |id| format!(r#","id":"{id}""#));
@@ -84,7 +103,7 @@ impl Ask {
                 common(model, &(version + 1), copies, "ADD"),
                 VERSIONS[*version]
             ),
-            Self::Garbage => "what?".to_owned(),
+            Self::Garbage { kind } => GARBAGE[*kind].to_owned(),
         }
     }
 }
@@ -117,7 +136,9 @@ pub(crate) fn draw_asks(dice: &mut StdRng, with_updates: bool) -> Vec<(Ask, Opti
                 version,
                 copies,
             },
-            _ => Ask::Garbage,
+            _ => Ask::Garbage {
+                kind: dice.random_range(0..GARBAGE.len()),
+            },
         };
         let id = dice
             .random_ratio(1, 4)
@@ -137,14 +158,14 @@ pub(crate) fn expected(
     let mut seen: Vec<&String> = Vec::new();
     let mut outcomes = [0; 3];
     for (ask, id) in asks {
-        if let (Some(id), true) = (id, *ask != Ask::Garbage) {
+        if let (Some(id), false) = (id, ask.is_garbage()) {
             if seen.contains(&id) {
                 continue;
             }
             seen.push(id);
         }
         let accepted = match ask {
-            Ask::Garbage => {
+            Ask::Garbage { .. } => {
                 outcomes[2] += 1;
                 continue;
             }

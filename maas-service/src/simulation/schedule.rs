@@ -12,14 +12,15 @@ use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CreateMode, Step};
 use maas_client::wire::history::{Change, History};
 use maas_client::wire::progress::{Leader, Progress};
-use maas_client::wire::state::{Desired, Outcome, RequestResult};
+use maas_client::wire::state::{DeadLetter, Desired, Outcome, RequestResult};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::machine::{Hands, Machine};
 use super::model_tree::{Fault, Handle, ModelTree};
-use super::oracle::{Ask, MODELS, MOST, VERSIONS, draw_asks, expected};
+use super::oracle::{Ask, MODELS, MOST, SECRET, VERSIONS, draw_asks, expected};
 use crate::intake::Intake;
+use crate::intake::letter::{EXCERPT, REASON};
 use crate::leader::Lead;
 use crate::plan::{ModelKey, Room};
 use crate::reconcile::{Halt, Reconciler};
@@ -68,7 +69,6 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
     let mut world = World::new(seed, aloud);
     let with_updates = world.dice.random_ratio(1, 3);
     let with_overtaking = world.dice.random_ratio(1, 3);
-    world.machine.borrow_mut().crowded = with_overtaking;
     if world.dice.random_ratio(1, 4) {
         world.machine.borrow_mut().broken = |(_, version)| version.as_str() == VERSIONS[1];
     }
@@ -80,7 +80,15 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
         .into_iter()
         .filter(|name| !left.iter().any(|(ask, _)| removes(ask, name)));
     world.machine.borrow_mut().steady = steady.collect();
+    world.machine.borrow_mut().forgetful = !with_updates;
     left.reverse();
+    if world.dice.random_ratio(1, 6) {
+        for _ in 0..world.dice.random_range(1..3) {
+            let (model, version) = (world.dice.random_range(0..2), world.dice.random_range(0..2));
+            let model = key(MODELS[model], VERSIONS[version]);
+            world.machine.borrow_mut().add_elsewhere(model);
+        }
+    }
     world.new_leader();
     for _ in 0..world.dice.random_range(20..180) {
         let passes = match world.dice.random_range(0..20) {
@@ -120,6 +128,12 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
     while let Some((ask, id)) = left.pop() {
         world.offer(ask, id);
     }
+    if with_updates {
+        // An update that goes back waits for what may come back elsewhere, for as long as it is there.
+        while !world.machine.borrow().elsewhere.is_empty() {
+            world.machine.borrow_mut().lose_elsewhere();
+        }
+    }
     world.rest()?;
     world.reckon(with_updates)?;
     Ok(world.told)
@@ -131,7 +145,8 @@ impl World {
         let tree = Rc::new(RefCell::new(ModelTree::default()));
         tree.borrow_mut().ensure(&layout.queue);
         tree.borrow_mut().ensure(&layout.epoch());
-        let machine = Machine::new(tree.clone(), layout.clone());
+        let mut machine = Machine::new(tree.clone(), layout.clone());
+        machine.aloud = aloud;
         Self {
             dice: StdRng::seed_from_u64(seed),
             layout,
@@ -255,19 +270,49 @@ impl World {
         self.check_commits()
     }
 
-    /// Only the leader changes what should run.
+    /// Only the leader changes what should run, nobody changes what a living copy has published, and no secret of a sender's is
+    /// written anywhere.
     fn check_commits(&mut self) -> Result<(), String> {
         let tree = self.tree.borrow();
-        for (who, steps) in &tree.commits[self.checked_commits..] {
-            let desired = self.layout.desired_root();
-            let changed = steps.iter().find(|step| match step {
-                Step::Check { .. } => false,
-                Step::Create { path, .. } | Step::Set { path, .. } | Step::Delete { path, .. } => {
-                    path.below(&desired).is_some_and(|below| below.count() == 2)
+        let desired = self.layout.desired_root();
+        let published = [
+            self.layout.service_root.clone(),
+            self.layout.instances_root(),
+        ];
+        let by_daemons = tree.commits[self.checked_commits..].iter();
+        for (who, steps) in by_daemons.filter(|(who, _)| *who != SENDER) {
+            for step in steps {
+                let (path, data) = match step {
+                    Step::Check { .. } => continue,
+                    Step::Create { path, data, .. } | Step::Set { path, data, .. } => (path, data),
+                    Step::Delete { path, .. } => (path, &Vec::new()),
+                };
+                let below: Vec<&str> = path.below(&desired).into_iter().flatten().collect();
+                if let [name, version] = below[..] {
+                    if *who != self.leader {
+                        return Err(format!("daemon {who} does not lead and has done {step:?}"));
+                    }
+                    let mut machine = self.machine.borrow_mut();
+                    if matches!(step, Step::Delete { .. }) || !machine.forgetful {
+                        machine.given_up(name, version);
+                    }
                 }
-            });
-            if let Some(step) = changed.filter(|_| *who != self.leader) {
-                return Err(format!("daemon {who} does not lead and has done {step:?}"));
+                if published.iter().any(|root| path.below(root).is_some()) {
+                    let mut machine = self.machine.borrow_mut();
+                    if machine.lives(path.name()) {
+                        return Err(format!(
+                            "daemon {who} has done {step:?} to what a living copy has published"
+                        ));
+                    }
+                    machine.check_registry();
+                }
+                if data
+                    .windows(SECRET.len())
+                    .any(|part| part == SECRET.as_bytes())
+                {
+                    let data = String::from_utf8_lossy(data);
+                    return Err(format!("daemon {who} has written a secret: {path} {data}"));
+                }
             }
         }
         self.checked_commits = tree.commits.len();
@@ -278,7 +323,6 @@ impl World {
     fn rest(&mut self) -> Result<(), String> {
         self.tell("all is well from now on");
         self.daemons.clear();
-        self.machine.borrow_mut().crowded = false;
         self.new_leader();
         let mut quiet = 0;
         for _ in 0..ROUNDS {
@@ -449,19 +493,24 @@ impl World {
         let machine = self.machine.borrow();
         let live = u32::try_from(machine.live(key).count()).expect("few");
         let should = desired.as_ref().map_or(0, |desired| desired.instances);
+        let elsewhere = machine.elsewhere.values().filter(|model| *model == key);
+        let elsewhere = u32::try_from(elsewhere.count()).expect("few");
+        // Copies elsewhere are counted when one is to be started. When one is to be stopped they are not: they may just have ended.
+        let enough = should.saturating_sub(elsewhere)..=should;
         // Where the last copy is to be restarted and there is no room for another one, it stays.
         let last_stays =
             live == should && pending == 1 && desired.as_ref().is_some_and(|d| d.restarted > 0);
-        if live + pending != should && !last_stays {
+        if !enough.contains(&(live + pending)) && !last_stays {
             return Err(format!(
-                "{key:?}: {live} copies run and {pending} are pending of {should}"
+                "{key:?}: {live} copies run, {elsewhere} elsewhere, and {pending} are pending of {should}"
             ));
         }
         let restarted = desired.as_ref().map_or(0, |desired| desired.restarted);
         let outdated = machine
             .live(key)
             .any(|runner| runner.generation < restarted);
-        if outdated && pending == 0 && !(machine.broken)(key) {
+        // A copy elsewhere may take the place in which a fresh one would have to come.
+        if outdated && pending == 0 && elsewhere == 0 && !(machine.broken)(key) {
             return Err(format!("{key:?}: a copy was never restarted"));
         }
         Ok(())
@@ -475,11 +524,9 @@ impl World {
             return Err(format!("{instance} is dead and was not cleaned away"));
         }
         let statuses = tree.children(&self.layout.instances_root());
-        if statuses.len() != machine.runners.len() {
-            return Err(format!(
-                "{} runners have {statuses:?}",
-                machine.runners.len()
-            ));
+        let there = machine.runners.len() + machine.elsewhere.len();
+        if statuses.len() != there {
+            return Err(format!("{there} runners have {statuses:?}"));
         }
         for name in MODELS {
             let folder = self.layout.service_root.join(name);
@@ -489,7 +536,7 @@ impl World {
                         && runner.model.0.as_str() == name
                         && runner.phase.is_serving()
                 });
-                if !lives {
+                if !lives && !machine.lives(&entry) {
                     return Err(format!("{name}: {entry} is registered and does not serve"));
                 }
             }
@@ -502,16 +549,22 @@ impl World {
                 return Err(format!("the folder {name} of the board is empty"));
             }
         }
-        let letters = tree.children(&self.layout.dead_root()).len();
-        let garbage = self
-            .asked
-            .iter()
-            .filter(|(ask, _)| *ask == Ask::Garbage)
-            .count();
-        if letters != garbage {
+        let letters = tree.children(&self.layout.dead_root());
+        let garbage = self.asked.iter().filter(|(ask, _)| ask.is_garbage());
+        let garbage = garbage.count();
+        if letters.len() != garbage {
             return Err(format!(
-                "{letters} dead letters of {garbage} items that were no requests"
+                "{letters:?} are the dead letters of {garbage} items that were no requests"
             ));
+        }
+        for letter in letters {
+            let letter = self.layout.dead_root().join(&letter);
+            let letter = self
+                .read(&letter, DeadLetter::parse)
+                .expect("it was listed");
+            if letter.excerpt.len() > EXCERPT || letter.reason.len() > REASON {
+                return Err(format!("{letter:?} is too long"));
+            }
         }
         Ok(())
     }
