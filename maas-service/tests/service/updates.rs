@@ -1,8 +1,11 @@
 //! Rolling updates and restarts: no call fails, whether the new copies come to serve or not.
 
+use std::path::PathBuf;
+
+use maas_client::InstanceId;
 use maas_client::wire::history::{Change, History};
-use maas_client::wire::state::{Outcome, Phase};
-use test_support::{ModelFolder, eventually};
+use maas_client::wire::state::{InstanceStatus, Outcome, Phase, now_ms};
+use test_support::{ModelFolder, TempDir, eventually};
 
 use crate::load::Load;
 use crate::world::{LIMIT, World};
@@ -159,28 +162,76 @@ async fn a_restart_replaces_every_copy_without_a_failed_call() {
     load.none_failed().await;
 }
 
+/// A model that exits at once for as long as there is no file `flag`.
+fn faulty_model() -> ModelFolder {
+    ModelFolder::with_script(r#"[ -e "$FLAG" ] || exit 3; exec "$python" -S -E serve.py"#)
+}
+
+/// A world with such a flag for its models, and where the flag is.
+async fn world_with_flag(restart_delay: &str, folder: &TempDir) -> (World, PathBuf) {
+    let flag = folder.path().join("flag");
+    let variable = format!("FLAG={}", flag.display());
+    let options = ["--shell_env", &variable, "--restart_delay", restart_delay];
+    (World::start(&options).await, flag)
+}
+
+const RESTART: &str = r#"{"name":"dga","version":"1.0","action":"RESTART"}"#;
+
 #[tokio::test]
-async fn a_new_generation_clears_a_copy_that_has_failed() {
-    let world = World::start(&[]).await;
-    let folder =
-        ModelFolder::with_script(r#"[ -e "$FLAG" ] || exit 3; exec "$python" -S -E serve.py"#);
-    let flag = test_support::TempDir::new().unwrap();
-    let flag = flag.path().join("flag");
-    let world_with_flag = World::start(&[
-        "--shell_env",
-        &format!("FLAG={}", flag.display()),
-        "--restart_delay",
-        "60000",
-    ])
-    .await;
-    drop(world);
-    let world = world_with_flag;
-    world.add("dga", 1, folder.path()).await;
+async fn a_copy_that_waits_for_its_next_attempt_is_started_anew_by_a_restart_at_once() {
+    let folder = TempDir::new().unwrap();
+    let (world, flag) = world_with_flag("60000", &folder).await;
+    let model = faulty_model();
+    world.add("dga", 1, model.path()).await;
     world.explained("dga", Phase::Backoff, "exit code 3").await;
     std::fs::write(&flag, "").unwrap();
-    // It would not be tried again for a minute; a RESTART does not wait.
-    world
-        .offer(r#"{"name":"dga","version":"1.0","action":"RESTART"}"#)
-        .await;
+    // It would not be tried again for a minute.
+    world.offer(RESTART).await;
     world.serving("dga", 1).await;
+}
+
+/// A copy in a crash loop is tried every five minutes; `item` has another one started at once, while the cause is still there
+/// and when it is mended. Afterwards so many copies serve.
+async fn check_that_a_crash_loop_is_left(item: impl Fn(&ModelFolder) -> String, copies: usize) {
+    let folder = TempDir::new().unwrap();
+    let (world, flag) = world_with_flag("10", &folder).await;
+    let model = faulty_model();
+    world.add("dga", 1, model.path()).await;
+    let looping = world
+        .explained("dga", Phase::CrashLoop, "exit code 3")
+        .await;
+    let tried_again = looping.retry_at_ms.unwrap();
+    let anew = async |old: &[InstanceId]| {
+        let statuses = world.statuses("dga").await;
+        let is_new = |status: &InstanceStatus| {
+            !old.contains(&status.instance) && status.phase == Phase::CrashLoop
+        };
+        let all = !statuses.is_empty() && statuses.iter().all(is_new);
+        if all { Ok(statuses) } else { Err(statuses) }
+    };
+    let answer = world.answer(&world.offer(&item(&model)).await).await;
+    assert_eq!(answer.outcome, Outcome::Accepted, "{answer:?}");
+    let old = [looping.instance];
+    // As many attempts once more as lead into a crash loop.
+    let second = eventually(LIMIT, "other copies to be tried", async || anew(&old).await).await;
+    assert!(second.iter().all(|status| status.restarts == 6));
+    std::fs::write(&flag, "").unwrap();
+    let answer = world.answer(&world.offer(&item(&model)).await).await;
+    assert_eq!(answer.outcome, Outcome::Accepted, "{answer:?}");
+    let serving = world.serving("dga", copies).await;
+    let is_old =
+        |instance| old.contains(instance) || second.iter().any(|s| s.instance == *instance);
+    assert!(!serving.iter().any(|entry| is_old(&entry.instance)));
+    let left_ms = tried_again - now_ms();
+    assert!(left_ms > 100_000, "its own time would come in {left_ms} ms");
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_left_at_once_by_a_restart() {
+    check_that_a_crash_loop_is_left(|_| RESTART.to_owned(), 1).await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_left_at_once_by_a_new_generation() {
+    check_that_a_crash_loop_is_left(|model| add("dga", "1.0", 1, model, ""), 3).await;
 }
