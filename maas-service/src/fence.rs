@@ -5,6 +5,11 @@
 //! the transaction by which it does, and takes those of all before it away. Copies' folders are put together there and
 //! then moved to their place: who has been overtaken meanwhile has nothing to move, and where there is no folder no runner
 //! is started. Before a daemon stops or kills a runner it looks whether its own folder is still there.
+//!
+//! On a full disk no folder can be made. Then nothing is started, but stopping goes on: a full disk is often mended by just
+//! that, and a model that is to go must not run on because of it. All that is looked for then is the folder of a later
+//! daemon. Should that one have come on the full disk, too, a daemon that was overtaken may stop copies in the pass in which
+//! it wakes; the later one starts them again as soon as there is room.
 
 use std::fs;
 use std::io;
@@ -47,7 +52,12 @@ impl Fence {
     pub fn raise(instances: &Path, tree: &str, transaction: i64) -> io::Result<Option<Self>> {
         let folder = instances.join(format!("{PREFIX}{tree}-{transaction:016x}"));
         match fs::create_dir(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return match later(instances, tree, transaction)? {
+                    Some(_) => Ok(None),
+                    None => Err(error),
+                };
+            }
             _ => {}
         }
         let fence = Self {

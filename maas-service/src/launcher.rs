@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::cgroup::CopyCgroup;
 use crate::crash::{Point, crash_point};
-use crate::fence::{Fence, Hold};
+use crate::fence::{self, Fence, Hold};
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
@@ -106,7 +106,9 @@ pub struct LocalLauncher {
     stopping: HashMap<InstanceId, Instant>,
     /// What was read of the copies' launch files.
     specs: HashMap<InstanceId, Brief>,
-    /// Our part of the folder, while we lead.
+    /// The transaction by which we came to lead.
+    lead: Option<i64>,
+    /// Our part of the folder, while we lead and it can be made.
     fence: Option<Fence>,
 }
 
@@ -136,6 +138,7 @@ impl LocalLauncher {
                 known: HashMap::new(),
                 stopping: HashMap::new(),
                 specs: HashMap::new(),
+                lead: None,
                 fence: None,
             },
             ends,
@@ -157,14 +160,23 @@ impl LocalLauncher {
         self.specs.get(instance).cloned()
     }
 
-    /// Refuses to act for a daemon that has been overtaken.
+    /// Refuses to act for a daemon that has been overtaken. Where we have no part of the folder, for the disk is full, a later
+    /// daemon's tells; why not having one does not keep us from stopping, [`fence`] says.
     fn check_lead(&self) -> io::Result<()> {
-        match self.fence.as_ref().map(Fence::hold) {
-            Some(Hold::Overtaken) => Err(io::Error::other(
+        let copies = &self.settings.copies;
+        let is_overtaken = match (&self.fence, self.lead) {
+            (Some(fence), _) => fence.hold() == Hold::Overtaken,
+            (None, Some(lead)) => {
+                fence::later(&self.settings.instances, &copies.tree, lead)?.is_some()
+            }
+            (None, None) => false,
+        };
+        if is_overtaken {
+            return Err(io::Error::other(
                 "another daemon has come to lead here; this one leaves the copies alone",
-            )),
-            Some(Hold::Ours) | None => Ok(()),
+            ));
         }
+        Ok(())
     }
 
     /// How long a runner that was told to end may take.
@@ -221,7 +233,7 @@ impl Launcher for LocalLauncher {
         if let Some(fence) = self.fence.as_ref().filter(|fence| fence.is_of(lead)) {
             return Ok(fence.hold());
         }
-        self.fence = None;
+        (self.fence, self.lead) = (None, Some(lead));
         let settings = &self.settings;
         self.fence = Fence::raise(&settings.instances, &settings.copies.tree, lead)?;
         Ok(self.fence.as_ref().map_or(Hold::Overtaken, Fence::hold))
@@ -396,4 +408,66 @@ fn start_runner(runner: &Path, folder: &InstanceFolder, lock: OwnedFd) -> io::Re
         .kill_on_drop(false)
         .spawn()
         .map_err(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use test_support::TempDir;
+
+    use super::*;
+    use crate::instance_folder::tests::spec;
+
+    /// A launcher on a disk where nothing can be made, so that it has no part of the folder, and where a copy may lie.
+    fn on_a_full_disk(instances: &Path) -> LocalLauncher {
+        let settings = LaunchSettings {
+            instances: instances.to_owned(),
+            runner: PathBuf::from("/no/runner"),
+            copies: spec("i1", "dga", "1.0").settings,
+        };
+        let (mut launcher, _) = LocalLauncher::new(settings).expect("the folder is there");
+        launcher.lead = Some(0x10);
+        launcher
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_copies_are_stopped_and_not_started_but_not_by_one_that_was_overtaken() {
+        let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mut launcher = on_a_full_disk(instances.path());
+        let spec = spec("i1", "dga", "1.0");
+        let folder = InstanceFolder::new(instances.path(), &spec.instance);
+        drop(folder.create(&spec, workshop.path()).expect("made"));
+        let desired = Desired {
+            name: spec.name,
+            version: spec.version,
+            instances: 1,
+            memory_mb: 64,
+            path: spec.path,
+            generation: 1,
+            request: "r".to_owned(),
+            restarted: 0,
+            replaces: None,
+        };
+        let error = launcher.launch(&desired).unwrap_err().to_string();
+        assert!(error.contains("can't be written"), "{error}");
+        // An earlier daemon's part is no reason.
+        let mark = |lead: i64| {
+            let tree = &spec.settings.tree;
+            std::fs::create_dir(instances.path().join(format!(".lead-{tree}-{lead:016x}")))
+                .unwrap();
+        };
+        mark(0x0f);
+        let error = launcher.stop(&spec.instance).unwrap_err().to_string();
+        assert!(error.contains("has not said yet"), "{error}");
+        mark(0x11);
+        let refusals = [
+            launcher.stop(&spec.instance),
+            launcher.kill(&spec.instance),
+            launcher.clean(&spec.instance).map(|_| ()),
+        ];
+        for refusal in refusals {
+            let error = refusal.unwrap_err().to_string();
+            assert!(error.contains("another daemon has come to lead"), "{error}");
+        }
+        assert!(folder.path().exists());
+    }
 }

@@ -57,6 +57,41 @@ async fn on_a_full_disk_copies_run_on_and_new_ones_wait_with_the_reason() {
     assert_eq!(pid_of(&world, "loud").await, pid);
 }
 
+/// F17: who comes to lead when the disk is full can't leave a mark in the folder of copies, and so starts nothing; but what is
+/// to go goes.
+#[tokio::test]
+async fn on_a_full_disk_a_daemon_that_comes_to_lead_stops_what_is_to_go_and_starts_nothing() {
+    let world = World::start_on_disk("size=8m,nr_inodes=200", &[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let filler = world.daemon.disk().join("filler");
+    fs::create_dir(&filler).unwrap();
+    let full = (0..).find_map(|n| File::create(filler.join(n.to_string())).err());
+    assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    // Somebody else has led for a moment; our daemon comes to lead again, by another transaction.
+    let epoch = world.layout.epoch();
+    let stat = world.session.set(&epoch, b"{}", None).await.unwrap();
+    let leads = async || {
+        let now = world.session.stat(&epoch).await.unwrap().unwrap();
+        now.version > stat.version
+    };
+    world.add("other", 1, model.path()).await;
+    eventually(LIMIT, "our daemon to lead again", leads).await;
+    let told = async || {
+        world
+            .daemon
+            .log_tail()
+            .contains("no copy can be started now")
+    };
+    eventually(LIMIT, "the daemon to say so", told).await;
+    assert!(world.statuses("other").await.is_empty());
+    world.remove("dga", 1).await;
+    world.serving("dga", 0).await;
+    fs::remove_dir_all(&filler).unwrap();
+    world.serving("other", 1).await;
+}
+
 /// F19.
 #[tokio::test]
 async fn on_a_disk_that_cannot_be_written_the_service_ends_and_says_so() {
