@@ -15,7 +15,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use maas_client::InstanceId;
@@ -135,6 +135,14 @@ fn base_of(cgroup: &str) -> Option<PathBuf> {
         other => other.strip_suffix(LEAF)?.strip_suffix('/')?,
     };
     Some(cgroup_at(base))
+}
+
+/// Whether a path, which the model may have written, can be that of a cgroup: nobody makes links, pipes or files where cgroups
+/// are.
+#[must_use]
+pub fn may_be_base(path: &Path) -> bool {
+    let is_plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    path.starts_with(MOUNT) && path.components().all(is_plain)
 }
 
 /// The folder of the cgroup that is called `cgroup` in `/proc`.
@@ -353,6 +361,21 @@ mod tests {
             "/system.slice/maas-daemon",
         ] {
             assert_eq!(base(others), None, "{others}");
+        }
+    }
+
+    #[test]
+    fn only_where_cgroups_are_something_is_taken_for_one() {
+        let may_be = |path: &str| may_be_base(Path::new(path));
+        assert!(may_be("/sys/fs/cgroup/") && may_be("/sys/fs/cgroup/system.slice/maas.service"));
+        for other in [
+            "/sys/fs/cgroup/../../tmp",
+            "/sys/fs/cgroups",
+            "/tmp/sys/fs/cgroup",
+            "sys/fs/cgroup",
+            "",
+        ] {
+            assert!(!may_be(other), "{other}");
         }
     }
 

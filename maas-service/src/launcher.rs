@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::cgroup::CopyCgroup;
+use crate::cgroup::{self, CopyCgroup};
 use crate::crash::{Point, crash_point};
 use crate::fence::{self, Fence, Hold};
 use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
@@ -120,6 +120,8 @@ struct Brief {
     model: ModelKey,
     generation: u64,
     memory_mb: u32,
+    /// Below which cgroup its own lies, if it has one.
+    cgroups: Option<PathBuf>,
 }
 
 impl LocalLauncher {
@@ -154,6 +156,10 @@ impl LocalLauncher {
                 model: (spec.name, spec.version),
                 generation: spec.generation,
                 memory_mb: spec.memory_mb,
+                cgroups: spec
+                    .settings
+                    .cgroups
+                    .filter(|base| cgroup::may_be_base(base)),
             };
             self.specs.insert(instance.clone(), brief);
         }
@@ -384,8 +390,14 @@ impl Launcher for LocalLauncher {
             warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
             process.signal(Signal::KILL)?;
         }
-        if let Some(cgroups) = &self.settings.copies.cgroups {
-            CopyCgroup::of(cgroups, instance).end(MOMENT)?;
+        // The daemon that launched it may have lived in another cgroup than we do; of a copy that has spoilt its launch file we
+        // know no better than that it is like ours.
+        let base = self.brief(instance, &folder).map_or_else(
+            || self.settings.copies.cgroups.clone(),
+            |brief| brief.cgroups,
+        );
+        if let Some(base) = base {
+            CopyCgroup::of(&base, instance).end(MOMENT)?;
         }
         crash_point(Point::CleanBeforeRemoval);
         folder.remove()?;

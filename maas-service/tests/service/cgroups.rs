@@ -161,6 +161,41 @@ async fn a_copy_that_another_daemon_adopts_is_still_held_to_its_memory_each_time
     .await;
 }
 
+/// The service was moved to another unit while its copies were dead.
+#[tokio::test]
+async fn a_daemon_in_another_cgroup_cleans_away_the_ones_that_copies_had_under_the_last_one() {
+    in_own_kernel(async || {
+        let [before, after] = ["/sys/fs/cgroup/before", "/sys/fs/cgroup/after"].map(Path::new);
+        let mut world = world(before).await;
+        let model =
+            ModelFolder::with_script(r#"(setsid "$python" -S -E serve.py &) ; exec sleep 1000"#);
+        world.add("dga", 1, model.path()).await;
+        world.serving("dga", 1).await;
+        assert_eq!(copies_below(before).len(), 1);
+        world.daemon.kill();
+        send_signal("KILL", &world.daemon.pids_of("maas_runner"));
+        fs::create_dir(after).unwrap();
+        let instances = world.daemon.instances();
+        let options = [
+            "--session_timeout",
+            "3000",
+            "--instances_dir",
+            instances.to_str().unwrap(),
+        ];
+        let _other = Daemon::start_in_cgroup(&world.quorum, &options, &after.join("daemon"));
+        let moved = async || {
+            let there = [copies_below(before).len(), copies_below(after).len()];
+            if there == [0, 1] { Ok(()) } else { Err(there) }
+        };
+        eventually(LIMIT, "the copy to live in the other cgroup alone", moved).await;
+        world.serving("dga", 1).await;
+        world.remove("dga", 1).await;
+        world.nothing_is_left().await;
+        assert_eq!(copies_below(after), [""; 0]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn in_a_container_whoever_was_there_first_makes_room_for_the_copies() {
     in_own_kernel(async || {
