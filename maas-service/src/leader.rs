@@ -4,6 +4,10 @@
 //! every transaction of its intake checks that it still has the version of that write. So a daemon that was asleep while
 //! another took over can't change anything any more, whatever it believes. Nor can it start a copy: see
 //! [`fence`](crate::fence).
+//!
+//! The znode of a daemon that was killed stays until ZooKeeper gives its session up. Each says in it which process it is; so
+//! one on the same machine that finds it dead takes it away, and does not wait. Were it mistaken, it would be as with any
+//! daemon that is overtaken.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use crate::crash::{Point, crash_point};
+use crate::process::Mortal;
 
 /// The lead, while it lasts.
 #[derive(Clone, Debug)]
@@ -89,6 +94,19 @@ pub struct Place {
     pub instances: PathBuf,
 }
 
+/// What a daemon says of itself in its place in the line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Candidate {
+    #[serde(flatten)]
+    place: Place,
+    /// Which process it is, where that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Mortal>,
+}
+
+/// The znode of a daemon in the line, with what it says of itself where that can be read.
+type InLine = (ZnodePath, Option<Candidate>);
+
 /// A daemon stands in line at another place.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -163,10 +181,14 @@ impl Candidacy {
         session.ensure(&root).await?;
         session.ensure(&self.layout.epoch()).await?;
         let generation = session.health().borrow().generation;
-        if let Some(other) = other_place(session, &root, place).await? {
+        if let Some(other) = other_place(&line(session, &root).await?, place) {
             return Ok(Contest::Elsewhere(other));
         }
-        let who = serde_json::to_vec(place).unwrap_or_default();
+        let own = Candidate {
+            place: place.clone(),
+            process: Mortal::own().ok(),
+        };
+        let who = serde_json::to_vec(&own).unwrap_or_default();
         let Some(candidate) = take_place(session, &root, &who).await? else {
             return Ok(Contest::PlaceLost);
         };
@@ -181,25 +203,36 @@ impl Candidacy {
         self.last = Some((candidate.clone(), session.id()));
         let mut waiting = false;
         loop {
-            let mut names = session.children(&root).await?;
-            names.sort_unstable();
-            if !names.iter().any(|name| name == candidate.name())
+            let line = line(session, &root).await?;
+            if !line.iter().any(|(znode, _)| *znode == candidate)
                 || session.health().borrow().generation != generation
             {
                 return Ok(Contest::PlaceLost);
             }
-            if names.first().is_some_and(|first| first == candidate.name()) {
+            let ahead: Vec<_> = line
+                .iter()
+                .take_while(|(znode, _)| *znode != candidate)
+                .collect();
+            if ahead.is_empty() {
                 break;
             }
             // Two that came at once have not seen each other before they stood in line.
-            if let Some(other) = other_place(session, &root, place).await? {
+            if let Some(other) = other_place(&line, place) {
                 return Ok(Contest::Elsewhere(other));
+            }
+            if let Some((dead, _)) = ahead.iter().find(|ahead| has_died(ahead)) {
+                session.delete(dead, None).await?;
+                info!(znode = %dead, "a daemon in the line has died; its place is taken away");
+                continue;
             }
             if !waiting {
                 waiting = true;
-                info!(ahead = names.len() - 1, "another daemon leads; standing by");
+                info!(ahead = ahead.len(), "another daemon leads; standing by");
             }
-            events.next().await;
+            tokio::select! {
+                () = a_death(&ahead) => {}
+                _ = events.next() => {}
+            }
         }
         let stat = session.set(&self.layout.epoch(), &who, None).await?;
         crash_point(Point::LeadAfterEpoch);
@@ -223,23 +256,37 @@ enum Contest {
     Elsewhere(Place),
 }
 
-/// The place of a daemon in the line that is not ours.
-async fn other_place(
-    session: &Session,
-    root: &ZnodePath,
-    place: &Place,
-) -> Result<Option<Place>, ZkError> {
-    let paths: Vec<ZnodePath> = session
-        .children(root)
-        .await?
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
-    let contents = session.get_many(&paths).await?;
-    let mut places = contents
-        .into_iter()
-        .filter_map(|content| serde_json::from_slice::<Place>(&content.ok()??.0).ok());
-    Ok(places.find(|other| other != place))
+/// All daemons in the line, in their order.
+async fn line(session: &Session, root: &ZnodePath) -> Result<Vec<InLine>, ZkError> {
+    let mut names = session.children(root).await?;
+    names.sort_unstable();
+    let znodes: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+    let contents = session.get_many(&znodes).await?;
+    let candidates = contents.into_iter().map(|content| {
+        let (data, _) = content.ok()??;
+        serde_json::from_slice::<Candidate>(&data).ok()
+    });
+    Ok(znodes.into_iter().zip(candidates).collect())
+}
+
+/// A place in the line that is not `place`.
+fn other_place(line: &[InLine], place: &Place) -> Option<Place> {
+    let candidates = line.iter().filter_map(|(_, candidate)| candidate.as_ref());
+    let mut places = candidates.map(|candidate| &candidate.place);
+    places.find(|other| *other != place).cloned()
+}
+
+/// Waits until one of these daemons is known to have died.
+async fn a_death(line: &[&InLine]) {
+    let mut looks = tokio::time::interval(Duration::from_millis(200));
+    while !line.iter().any(|in_line| has_died(in_line)) {
+        looks.tick().await;
+    }
+}
+
+fn has_died((_, candidate): &InLine) -> bool {
+    let process = candidate.as_ref().and_then(|candidate| candidate.process);
+    process.is_some_and(|process| process.has_died())
 }
 
 /// Our own place in the line: the one we have, for a create whose answer was lost may have made it already, or a new one.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -86,6 +87,47 @@ impl ProcessIdentity {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A process, told so that others can find out whether it has died: those on the same machine that see the same processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mortal {
+    process: ProcessIdentity,
+    /// What the kernel calls the processes among which it has its number: a container has its own.
+    namespace: u64,
+}
+
+impl Mortal {
+    /// This process.
+    ///
+    /// # Errors
+    /// When `/proc` can't be read.
+    pub fn own() -> io::Result<Self> {
+        Ok(Self {
+            process: ProcessIdentity::own()?,
+            namespace: pid_namespace()?,
+        })
+    }
+
+    /// Whether it is certain that it has died. It is not where nobody here can tell, nor where another process has its number
+    /// by now.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        let is_ours = self.process.boot == boot()
+            && boot() != UNKNOWN_BOOT
+            && pid_namespace().is_ok_and(|namespace| namespace == self.namespace);
+        let pid = i32::try_from(self.process.pid).ok().and_then(Pid::from_raw);
+        let is_gone = |pid| {
+            let found = pidfd_open(pid, PidfdFlags::empty());
+            matches!(found, Err(rustix::io::Errno::SRCH))
+        };
+        is_ours && pid.is_some_and(is_gone)
+    }
+}
+
+/// What the kernel calls the processes that this one sees.
+fn pid_namespace() -> io::Result<u64> {
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
 /// Waits for events of a descriptor without blocking.
@@ -195,6 +237,9 @@ pub fn with_environment(name: &str, value: &str) -> Vec<ProcessIdentity> {
         .collect()
 }
 
+/// What stands for a time of being up whose name can't be read.
+const UNKNOWN_BOOT: u64 = 1;
+
 /// What the kernel calls this time of the machine's being up: the first half of a random number, and never 0.
 fn boot() -> u64 {
     static BOOT: OnceLock<u64> = OnceLock::new();
@@ -205,7 +250,7 @@ fn boot() -> u64 {
             .filter(char::is_ascii_hexdigit)
             .take(16)
             .collect();
-        u64::from_str_radix(&digits, 16).map_or(1, |boot| boot.max(1))
+        u64::from_str_radix(&digits, 16).map_or(UNKNOWN_BOOT, |boot| boot.max(UNKNOWN_BOOT))
     })
 }
 
@@ -259,6 +304,34 @@ mod tests {
         assert_eq!(below(child.id(), 1).len(), 1);
         drop(child.stdin.take());
         child.wait().expect("ended");
+    }
+
+    #[test]
+    fn that_a_process_has_died_is_certain_only_where_its_number_is_seen() {
+        let own = Mortal::own().expect("/proc");
+        assert!(!own.has_died());
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("cat");
+        let process = ProcessIdentity::of(child.id()).expect("it runs");
+        let its = Mortal { process, ..own };
+        assert!(!its.has_died());
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+        assert!(its.has_died());
+        let boot = process.boot ^ 1;
+        let elsewhere = [
+            Mortal {
+                namespace: own.namespace + 1,
+                ..its
+            },
+            Mortal {
+                process: ProcessIdentity { boot, ..process },
+                ..its
+            },
+        ];
+        assert!(!elsewhere.iter().any(Mortal::has_died));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use maas_client::wire::progress::Leader;
 use maas_client::wire::state::Phase;
 use test_support::{Daemon, ModelFolder, eventually, send_signal};
 
@@ -252,6 +253,61 @@ async fn a_second_daemon_stands_by_and_takes_over_what_runs() {
         "the copy that ran is neither stopped nor doubled"
     );
     world.remove("dga", 2).await;
+    world.nothing_is_left().await;
+}
+
+/// Waits until this daemon leads and has said so.
+async fn acts(world: &World, daemon: &Daemon) {
+    let says_so = async || {
+        let root = world.layout.progress_root();
+        let (data, _) = world.session.get(&root).await.unwrap()?;
+        let leader = Leader::parse(&data).ok()?;
+        (leader.pid == daemon.pid()).then_some(())
+    };
+    eventually(LIMIT, "the daemon to lead", says_so).await;
+}
+
+/// The session of a daemon that was killed lasts on, and with it its place in the line.
+#[tokio::test]
+async fn nobody_on_the_same_machine_waits_for_the_session_of_a_dead_daemon() {
+    let session_timeout = Duration::from_secs(50);
+    let zookeeper = test_support::ZooKeeper::start().await;
+    let options = ["--session_timeout", "50000"];
+    let mut world = World::on(zookeeper.connect_string(), &options).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    // The same daemon, started again.
+    world.daemon.kill();
+    let killed = Instant::now();
+    world.daemon.start_again();
+    acts(&world, &world.daemon).await;
+    let took = killed.elapsed();
+    println!("started again, it leads after {took:?}");
+    assert!(took < session_timeout / 5, "{took:?}");
+    // Another one, that stands by.
+    let instances = world.daemon.instances();
+    let place = ["--instances_dir", instances.to_str().unwrap()];
+    let standby = Daemon::start(&world.quorum, &[options, place].concat());
+    let stands_by = async || standby.log_tail().contains("standing by");
+    eventually(LIMIT, "the other one to stand by", stands_by).await;
+    // Asleep is not dead: a place of the living is nobody's to take away.
+    world.daemon.signal("STOP");
+    let line = world.layout.leader_root();
+    let asleep = Instant::now();
+    let still = async || {
+        assert_eq!(world.session.children(&line).await.unwrap().len(), 2);
+        asleep.elapsed() > Duration::from_secs(1)
+    };
+    eventually(LIMIT, "a second to pass", still).await;
+    world.daemon.kill();
+    let killed = Instant::now();
+    acts(&world, &standby).await;
+    let took = killed.elapsed();
+    println!("a standby leads after {took:?}");
+    assert!(took < session_timeout / 5, "{took:?}");
+    assert_eq!(world.serving("dga", 1).await, before);
+    world.remove("dga", 1).await;
     world.nothing_is_left().await;
 }
 

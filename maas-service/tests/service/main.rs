@@ -42,7 +42,7 @@
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
 //! | F40 a long queue | `long_queue::…`; with 100,000 requests `benches/control_plane`'s `drain`; above the cap `maas-client/tests/discovery.rs` |
 //! | F41 an ADD that does not fit | `admission::what_does_not_fit…` |
-//! | F42 two daemons on one root | `life::a_second_daemon_stands_by…`, `life::a_daemon_that_could_not_reach…` |
+//! | F42 two daemons on one root | `life::a_second_daemon_stands_by…`, `life::a_daemon_that_could_not_reach…`, `life::nobody_on_the_same_machine…` |
 //! | F43 znodes deleted or written by hand | `meddling::…`, `maas-client/tests/session.rs` |
 //! | F46 copies of an earlier release | `instance_folder::a_launch_file_of_an_earlier_release…`; no test runs two releases |
 
