@@ -38,6 +38,8 @@ pub mod options;
 
 pub mod crash;
 
+pub mod outage;
+
 pub mod signals;
 
 pub mod logging;

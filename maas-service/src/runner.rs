@@ -41,6 +41,7 @@ use tracing::{debug, info, warn};
 use crate::cgroup::{CopyCgroup, DYING};
 use crate::crash::{Point, crash_point};
 use crate::instance_folder::{InstanceFolder, LaunchSpec};
+use crate::outage::tell_of_outages;
 pub use backoff::Backoff;
 use bundle::{Bundle, DAMAGED_TRIES};
 use drain::drain;
@@ -84,6 +85,8 @@ pub async fn run(folder: InstanceFolder, stop: CancellationToken) -> anyhow::Res
             .context("the copy's folder can't be removed")?;
         return Ok(());
     };
+    let meanwhile = "the model goes on, and is started again if it fails; what becomes of it is told afterwards";
+    let _telling = tell_of_outages(&session, &spec.settings.quorum, meanwhile);
     let registry = Registry::new(session.clone(), layout.clone());
     let mut runner = Runner {
         status: Status::new(&spec, Held::new(&session, layout.instance(&spec.instance))),

@@ -18,6 +18,7 @@ use crate::fence;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
 use crate::leader::{Candidacy, Lead, Place};
+use crate::outage::tell_of_outages;
 use crate::plan::Room;
 use crate::reconcile::Reconciler;
 
@@ -116,6 +117,8 @@ impl Service {
 
     async fn serve(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let session = self.session.clone();
+        let meanwhile = "models and calls go on, and models that fail are started again; requests wait, and no copy is added";
+        let _telling = tell_of_outages(&session, &self.config.session.quorum, meanwhile);
         // ZooKeeper forgets a daemon that was killed only when its session is over.
         let patience = self.config.session.session_timeout + Duration::from_secs(2);
         let (layout, place) = (self.layout.clone(), self.place.clone());

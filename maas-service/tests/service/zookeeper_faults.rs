@@ -1,6 +1,6 @@
 //! ZooKeeper slow, lossy, cut off, short of servers, or gone (F10, F11, F12, F16 of the list in `main.rs`).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use maas_client::wire::state::{Desired, Outcome};
 use test_support::{Ensemble, ModelFolder, Proxy, ZooKeeper, eventually};
@@ -66,7 +66,8 @@ async fn with_one_server_of_three_gone_no_request_is_lost_or_doubled_and_no_call
     load.none_failed().await;
 }
 
-/// F12: no quorum. Models and lookups go on, a model that dies is started again, and afterwards requests are taken again.
+/// F12: no quorum. Models and lookups go on, a model that dies is started again, and afterwards requests are taken again; the
+/// logs of daemon and runners say since when, and when it is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_quorum_models_and_calls_go_on_and_afterwards_requests_are_taken_again() {
     let mut ensemble = Ensemble::start().await;
@@ -79,8 +80,25 @@ async fn without_a_quorum_models_and_calls_go_on_and_afterwards_requests_are_tak
     let load = Load::start(&world, "dga").await;
     let victim = world.statuses("other").await[0].pid.unwrap();
     let (leader, follower) = (ensemble.leader().await, ensemble.follower().await);
+    let gone = SystemTime::now();
     ensemble.kill(leader);
     ensemble.kill(follower);
+    // Whoever looks into the daemon's log or a runner's finds since when that is so.
+    let runner_log = world.daemon.folders()[0].join("logs/runner.log");
+    let logs = || {
+        let runner = std::fs::read_to_string(&runner_log).unwrap();
+        [world.daemon.log_tail(), runner]
+    };
+    let degraded = async || {
+        let [daemon, runner] = logs().map(|log| degraded_since(&log, "degraded since="));
+        daemon.zip(runner)
+    };
+    let (daemon, runner) = eventually(LIMIT, "both logs to say since when", degraded).await;
+    for since in [daemon, runner] {
+        // Only whole seconds are told.
+        let earliest = gone - Duration::from_secs(1);
+        assert!((earliest..=SystemTime::now()).contains(&since), "{since:?}");
+    }
     // Sessions outlive their timeout when nobody is there to end them.
     load.goes_on(2000).await;
     kill(victim);
@@ -113,6 +131,27 @@ async fn without_a_quorum_models_and_calls_go_on_and_afterwards_requests_are_tak
     world.serving("dga", 3).await;
     world.serving("other", 1).await;
     load.none_failed().await;
+    let over = async || {
+        let logs = logs();
+        let is_over = |log: &String| {
+            let over = degraded_since(log, "no longer degraded");
+            over.is_some() && over == degraded_since(log, "degraded since=")
+        };
+        if logs.iter().all(is_over) {
+            Ok(())
+        } else {
+            Err(logs)
+        }
+    };
+    eventually(LIMIT, "both logs to say that it is over", over).await;
+}
+
+/// Since when there is no ZooKeeper, or was none, as the last line in a log with these words says.
+fn degraded_since(log: &str, words: &str) -> Option<SystemTime> {
+    let line = log.lines().rfind(|line| line.contains(words))?;
+    let (_, since) = line.split_once("since=")?;
+    let since = since.split_ascii_whitespace().next()?;
+    Some(humantime::parse_rfc3339(since).expect("a time"))
 }
 
 /// F16: everything takes two seconds each way, and then a fifth of it is lost: slow, but nothing is lost or doubled, and no
