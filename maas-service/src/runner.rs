@@ -57,7 +57,7 @@ use status::Status;
 use watchdog::Watchdog;
 
 pub use endpoint::is_this_host;
-pub use output::last_lines;
+pub use output::{RunnerLog, last_lines};
 
 /// How long ZooKeeper may take to hear of a withdrawal, before the model is stopped all the same.
 const WITHDRAWAL: Duration = Duration::from_secs(3);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use maas_service::instance_folder::InstanceFolder;
-use maas_service::runner::{self, warden};
+use maas_service::runner::{self, RunnerLog, warden};
 use maas_service::{logging, signals};
 
 fn main() -> ExitCode {
@@ -19,8 +19,8 @@ fn main() -> ExitCode {
             }
         }
         [folder] if Path::new(folder).is_dir() => {
-            logging::start();
             let folder = InstanceFolder::at(PathBuf::from(folder));
+            logging::start_in(RunnerLog::new(runner::log_file(&folder)));
             signals::run_until_told_to_stop(async |stop| runner::run(folder, stop).await)
         }
         _ => complain(

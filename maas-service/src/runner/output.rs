@@ -5,6 +5,7 @@
 //! with is dropped, but for its end, and a line tells how much that was.
 
 mod allowance;
+mod log;
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -18,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::untrusted;
 use allowance::Allowance;
+pub use log::RunnerLog;
 
 /// The most bytes of one file.
 const FILE_BYTES: u64 = 2 * 1024 * 1024;

@@ -2,6 +2,7 @@
 //! don't notice.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -187,4 +188,33 @@ async fn a_flood_of_output_neither_blocks_the_model_nor_loads_the_disk_nor_hides
     let last = status.last_failure.unwrap().last_output;
     assert_eq!(last.last().unwrap(), "the last line");
     assert!(last.iter().all(|line| line.len() < 1000), "cut to be read");
+}
+
+/// F32: the runner's own log, too, whoever fills it; and standard error goes along.
+#[tokio::test]
+async fn a_runners_own_log_is_rotated() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let log = world.daemon.folders()[0].join("logs/runner.log");
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&log)
+        .unwrap()
+        .write_all(&vec![b'x'; 3 << 20])
+        .unwrap();
+    // Whatever it has to tell next begins another file.
+    fs::write(work_file(&world, "endpoint.dat"), "no JSON").unwrap();
+    let told = async || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.contains("endpoint.dat is not usable yet")
+    };
+    eventually(LIMIT, "the runner to tell of it", told).await;
+    assert!(fs::metadata(&log).unwrap().len() < 1 << 20);
+    let older = fs::metadata(log.with_file_name("runner.log.1")).unwrap();
+    assert!(older.len() > 3 << 20);
+    let runner = world.daemon.pids_of("maas_runner");
+    let is_log = |pid: &u32| fs::read_link(format!("/proc/{pid}/fd/2")).unwrap() == log;
+    assert!(runner.iter().any(is_log), "{runner:?}");
 }
