@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use gatherers::{GatherOptions, Gathered, Gatherers, Missing, NamesAt};
 use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score, Tells};
 use indicators::{Host, Indicator};
+use model_evaluation::calibration::OPERATING_POINT;
 use tokio::time::Instant;
 
 /// So many indicators are asked about at once.
@@ -180,14 +181,19 @@ impl Opinion {
     }
 
     /// The score that counts, if one does: a model that knows next to nothing about an indicator has no opinion, nor has one that
-    /// tells only of what is malicious of what is not more suspicious than something nobody knows.
+    /// is silent of it.
     pub fn counted(&self, neutral: f64) -> Option<&Score> {
-        let tells = self.model.manifest().tells;
-        let score = &self.score;
+        (self.score.covered && !self.is_silent(neutral)).then_some(&self.score)
+    }
+
+    /// Whether the model has nothing to say: it tells only of what is malicious, and this is not more suspicious than something
+    /// nobody knows.
+    pub fn is_silent(&self, neutral: f64) -> bool {
+        let rescaled = self.score.rescaled;
         // As the score will be written: what is not above the neutral one there would be called benign.
-        let written = (score.rescaled * 100.0).round() / 100.0;
-        let is_silent = score.silent || tells == Tells::Malicious && written <= neutral;
-        (score.covered && !is_silent).then_some(score)
+        let written = (rescaled * 100.0).round() / 100.0;
+        let found = rescaled >= OPERATING_POINT && written > neutral;
+        self.model.manifest().tells == Tells::Malicious && !found
     }
 
     /// Why. Takes far longer than the score.

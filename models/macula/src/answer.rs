@@ -46,6 +46,8 @@ pub struct Answers<'a> {
     pub scored: Vec<Scored<'a>>,
     /// What to tell about them.
     pub options: &'a Options,
+    /// The score of what nobody has an opinion about.
+    pub neutral_score: f64,
     /// What the caller should know.
     pub warnings: &'a [String],
 }
@@ -151,8 +153,8 @@ pub struct ModelOpinion<'a> {
     pub coverage: f64,
     /// Whether that is enough; otherwise the opinion does not count.
     pub covered: bool,
-    /// Whether the model has nothing to say: it tells only of what is malicious and found nothing, so that these numbers do not
-    /// count and nothing follows from them.
+    /// Whether the model has nothing to say: it tells only of what is malicious, and found nothing that is more suspicious than
+    /// what nobody knows. These numbers do not count then, and nothing follows from them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub silent: bool,
@@ -333,7 +335,7 @@ impl Answers<'_> {
         let reasons = reasons.map(|opinion| opinion.explain());
         // What a silent model computed is no part of the score.
         let opinion = judged.opinion.as_deref();
-        let told = opinion.is_some_and(|opinion| !opinion.score().silent);
+        let told = opinion.is_some_and(|opinion| !opinion.is_silent(self.neutral_score));
         let rules = Rules {
             conflict: judgement.conflict,
             hits: &judgement.evidence,
@@ -350,7 +352,7 @@ impl Answers<'_> {
                 verdict: judgement.verdict,
                 cached,
                 rules: options.use_rule.then_some(rules),
-                model: judged.opinion.as_deref().map(ModelOpinion::of),
+                model: opinion.map(|opinion| ModelOpinion::of(opinion, self.neutral_score)),
                 pivot: judged.pivot.as_ref().map(PivotAnswer::of),
                 explanation: explain
                     .then(|| Explanation::of(judged, reasons.as_ref(), options.explain_items)),
@@ -490,7 +492,7 @@ impl<'a> PivotAnswer<'a> {
 }
 
 impl<'a> ModelOpinion<'a> {
-    fn of(opinion: &'a Opinion) -> Self {
+    fn of(opinion: &'a Opinion, neutral: f64) -> Self {
         let (manifest, score) = (opinion.model().manifest(), opinion.score());
         let missing = score.imputed.iter();
         ModelOpinion {
@@ -501,7 +503,7 @@ impl<'a> ModelOpinion<'a> {
             rescaled: score.rescaled,
             coverage: score.coverage,
             covered: score.covered,
-            silent: score.silent,
+            silent: opinion.is_silent(neutral),
             missing: missing
                 .map(|(feature, why)| (feature.as_str(), why.name()))
                 .collect(),

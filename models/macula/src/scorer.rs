@@ -367,6 +367,7 @@ impl Scorer {
         Answers {
             scored,
             options: &request.options,
+            neutral_score: self.policy.neutral_score,
             warnings: &request.warnings,
         }
     }

@@ -29,7 +29,8 @@ fn render_with(answers: &Answers<'_>, below: impl Fn(&Scored<'_>) -> String) -> 
     let head = ["SCORE", "VERDICT", "TYPE", "INDICATOR", "WHY"].map(str::to_owned);
     let mut rows = vec![(head, String::new())];
     let items = answers.scored.iter();
-    rows.extend(items.map(|scored| (row(scored), below(scored))));
+    let neutral = answers.neutral_score;
+    rows.extend(items.map(|scored| (row(scored, neutral), below(scored))));
     let width = |column: usize| {
         rows.iter()
             .map(|(row, _)| row[column].chars().count())
@@ -47,7 +48,7 @@ fn render_with(answers: &Answers<'_>, below: impl Fn(&Scored<'_>) -> String) -> 
     rows.iter().map(line).collect()
 }
 
-fn row(scored: &Scored<'_>) -> [String; 5] {
+fn row(scored: &Scored<'_>, neutral: f64) -> [String; 5] {
     let key = scored.key.chars().filter(|c| !c.is_control()).collect();
     match &scored.outcome {
         Err(error) => [
@@ -59,7 +60,8 @@ fn row(scored: &Scored<'_>) -> [String; 5] {
         ],
         Ok((indicator, judged, _)) => {
             let judgement = &judged.judgement;
-            let model = judged.opinion.as_ref().map(|opinion| opinion_of(opinion));
+            let opinion = judged.opinion.as_deref();
+            let model = opinion.map(|opinion| opinion_of(opinion, neutral));
             let pivot = judged.pivot.as_ref().map(pivoted);
             let reasons = judgement.evidence.iter().map(reason);
             let why: Vec<_> = reasons.chain(pivot).chain(model).collect();
@@ -95,7 +97,7 @@ fn bars_of(opinion: &Opinion) -> String {
 }
 
 /// What a model said, and the three features that moved it most.
-fn opinion_of(opinion: &Opinion) -> String {
+fn opinion_of(opinion: &Opinion, neutral: f64) -> String {
     let reasons = opinion.explain().contributions;
     let strongest: Vec<_> = reasons
         .iter()
@@ -103,7 +105,7 @@ fn opinion_of(opinion: &Opinion) -> String {
         .map(|one| format!("{} {:+.2}", one.feature, one.contribution))
         .collect();
     let (name, score) = (&opinion.model().manifest().name, opinion.score());
-    let note = match (score.covered, score.silent) {
+    let note = match (score.covered, opinion.is_silent(neutral)) {
         (false, _) => " (knows too little)",
         (true, true) => " (no opinion)",
         (true, false) => "",

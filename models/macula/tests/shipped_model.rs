@@ -6,6 +6,7 @@ mod running;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use gatherers::{Clock, Config, Gatherers};
@@ -148,6 +149,35 @@ fn a_name_that_was_not_generated_is_unknown_and_not_benign() {
             (&flat["is_malicious"], &flat["source"]),
             (&json!("unknown"), &json!("none"))
         );
+    }
+}
+
+#[test]
+fn a_model_is_silent_of_what_is_not_above_the_neutral_score_wherever_that_stands() {
+    let name = "intgmxdeadnxuyla.com";
+    for (neutral_score, silent) in [(97.0, false), (97.12, true), (98.0, true)] {
+        let site = Site::start(Policy {
+            neutral_score,
+            ..Policy::default()
+        });
+        let answer = &site.score(name, "&summary=true");
+        let meta = &answer["meta"];
+        let source = if silent { "none" } else { "model" };
+        assert_eq!(
+            (meta["source"].as_str(), meta["model"]["silent"] == true),
+            (Some(source), silent),
+            "{neutral_score}: {answer}"
+        );
+        assert_eq!(meta["summary"]["lexical"].is_null(), silent, "{answer}");
+        // The table says the same.
+        let lists = concat!(env!("CARGO_MANIFEST_DIR"), "/lists");
+        let table = Command::new(env!("CARGO_BIN_EXE_macula"))
+            .args(["score", "--lists", lists, "--model", FOLDER, name])
+            .args(["--neutral-score", &neutral_score.to_string()])
+            .output()
+            .unwrap();
+        let table = String::from_utf8_lossy(&table.stdout);
+        assert_eq!(table.contains("(no opinion)"), silent, "{table}");
     }
 }
 

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use boosted_trees::{Explainer, Objective, Predictor};
 use gatherers::{Category, Gathered, Missing, Reading};
-use model_evaluation::calibration::OPERATING_POINT;
 use serde::Serialize;
 
-use crate::bundle::{Bundle, BundleError, Manifest, Tells};
+use crate::bundle::{Bundle, BundleError, Manifest};
 use crate::contract::Encoded;
 
 /// How far a golden example's margin may be off: less than any score shows.
@@ -37,8 +36,6 @@ pub struct Score {
     pub coverage: f64,
     /// Whether that is enough for the answer to mean much.
     pub covered: bool,
-    /// Whether the answer is none that the model has: one that tells only of what is malicious, and found nothing.
-    pub silent: bool,
     /// Features without a value, and why.
     pub imputed: Vec<(String, Missing)>,
     /// Features whose value had to be corrected.
@@ -174,12 +171,10 @@ impl IndicatorModel {
 
     fn score_of(&self, margin: f32, encoded: Encoded) -> Score {
         let malicious = f64::from(self.predictor.transform(margin)).clamp(0.0, 1.0);
-        let rescaled = self.manifest.calibration.score(margin);
         Score {
-            silent: self.manifest.tells == Tells::Malicious && rescaled < OPERATING_POINT,
             malicious,
             benign: 1.0 - malicious,
-            rescaled,
+            rescaled: self.manifest.calibration.score(margin),
             coverage: encoded.coverage,
             covered: encoded.coverage >= self.manifest.minimum_coverage,
             imputed: encoded.imputed,
