@@ -207,6 +207,15 @@ impl Options {
         Err(bad_value(name, &value.to_string(), expected.to_owned()))
     }
 
+    /// The same without what the caller supposes.
+    #[must_use]
+    pub(crate) fn without_overrides(&self) -> Options {
+        Options {
+            overrides: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// Whether a score made before will do.
     pub(crate) fn reads_cache(&self) -> bool {
         self.use_cache && self.use_feature_cache && self.overrides.is_empty()

@@ -3,13 +3,13 @@
 //! The lists of a moment are a [`Snapshot`]. A request takes one at its beginning and is answered by it to its end, however
 //! often the lists are changed meanwhile.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use gatherers::{GatherOptions, Missing, NamesAt};
+use gatherers::{Missing, NamesAt};
 use indicators::{Host, Indicator};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -219,7 +219,13 @@ impl Scorer {
             analyst.opinions(&prepared.models, open, &gathering, until),
             analyst.names_at(addresses, wanted, &gathering, until),
         );
-        prepared.opinions = opinions;
+        if options.overrides.is_empty() {
+            prepared.opinions = opinions;
+        } else {
+            prepared.supposed = opinions;
+        }
+        // What the caller supposes is supposed of the items, and not of the domains that lead to them, be these items, too.
+        let options = &options.without_overrides();
         let domains: Vec<_> = names
             .values()
             .flatten()
@@ -233,11 +239,7 @@ impl Scorer {
             tokio::task::yield_now().await;
         }
         open.retain(|domain| !prepared.opinions.contains_key(domain));
-        // What the caller supposes is supposed of the items, and not of others.
-        let gathering = GatherOptions {
-            overrides: BTreeMap::new(),
-            ..gathering
-        };
+        let gathering = options.gather_options();
         let opinions = analyst.opinions(&prepared.models, open, &gathering, until);
         prepared.opinions.extend(opinions.await);
         for (at, (ip, names)) in names.into_iter().enumerate() {
@@ -261,6 +263,7 @@ impl Scorer {
             day: today(),
             scored: HashMap::new(),
             opinions: Opinions::new(),
+            supposed: Opinions::new(),
             pivots: HashMap::new(),
         }
     }
@@ -426,7 +429,7 @@ impl Scorer {
             }
         }
         let evidence = self.evidence(prepared, indicator, options);
-        let opinion = prepared.opinions.get(indicator).cloned();
+        let opinion = prepared.opinions(options).get(indicator).cloned();
         let neutral = self.policy.neutral_score;
         let score = opinion
             .as_ref()
@@ -472,7 +475,10 @@ pub struct Prepared {
     tells_names: bool,
     /// What was remembered of the items.
     scored: HashMap<Indicator, Arc<Judged>>,
+    /// What the models said of the items and of the domains that lead to them.
     opinions: Opinions,
+    /// What they said of the items by what the caller supposes.
+    supposed: Opinions,
     /// What the domains of the items' addresses came to.
     pivots: HashMap<IpAddr, Pivoted>,
 }
@@ -494,7 +500,16 @@ impl Prepared {
     /// Whether a model has judged something.
     pub fn has_opinions(&self) -> bool {
         let mut remembered = self.scored.values();
-        !self.opinions.is_empty() || remembered.any(|judged| judged.opinion.is_some())
+        let asked = !self.opinions.is_empty() || !self.supposed.is_empty();
+        asked || remembered.any(|judged| judged.opinion.is_some())
+    }
+
+    fn opinions(&self, options: &Options) -> &Opinions {
+        if options.overrides.is_empty() {
+            &self.opinions
+        } else {
+            &self.supposed
+        }
     }
 
     /// Whether a score may be given again: not if a model or the domains of an address would have had a part in it and were not

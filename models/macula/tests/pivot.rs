@@ -261,6 +261,46 @@ fn what_lists_decide_is_asked_of_nobody() {
 }
 
 #[test]
+fn what_is_supposed_of_a_domain_changes_nothing_about_its_address_in_the_same_request() {
+    let folder = tempfile::tempdir().unwrap();
+    training::train(folder.path(), "1", "40");
+    let site = Site::with(
+        &[Seen("silverhouse", 99, 1)],
+        &[FEED],
+        Policy::default(),
+        Some(folder),
+    );
+    let name = "silverhouse.example.com";
+    let (domain, address) = (site.score(name, ""), site.score(HERE, ""));
+    assert_eq!(
+        (&address["meta"]["source"], &address["rescaled"]),
+        (&json!("pivot"), &domain["rescaled"])
+    );
+    let overrides = json!({
+        "lexical_covered": 0.0, "lexical_digit_share": 0.6, "lexical_entropy": 4.2, "lexical_fives": 0.0,
+        "lexical_long_flow": -14.0, "lexical_pairs": 1.0, "lexical_short_flow": -14.0, "lexical_switches": 8.0,
+        "lexical_triples": 0.0,
+    });
+    // Whichever of them comes first, and whether the domain's own score is remembered or not.
+    for (indicators, remembered) in [([HERE, name], true), ([name, HERE], false)] {
+        let options = json!({"overrides": overrides, "useFeatureCache": remembered});
+        let body = json!({"indicators": indicators, "options": options}).to_string();
+        let (status, supposed) = site.server.ask("POST", "/api/score", body.as_bytes());
+        assert_eq!(status, 200, "{supposed}");
+        assert_ne!(supposed[name]["rescaled"], domain["rescaled"], "{supposed}");
+        assert_eq!(
+            (
+                &supposed[HERE]["rescaled"],
+                &supposed[HERE]["meta"]["pivot"]
+            ),
+            (&address["rescaled"], &address["meta"]["pivot"]),
+            "{supposed}"
+        );
+    }
+    assert_eq!(site.score(name, "")["rescaled"], domain["rescaled"]);
+}
+
+#[test]
 fn domains_are_scored_by_their_model() {
     let folder = tempfile::tempdir().unwrap();
     training::train(folder.path(), "1", "40");
