@@ -181,6 +181,11 @@ pub struct PivotAnswer<'a> {
     /// How many domains that lead to the address were looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<usize>,
+    /// How many more domains were seen there lately of which nobody knows whether they still lead there: their servers did not
+    /// answer, or they were too many to be asked. One of them may be more harmless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub unchecked: Option<usize>,
     /// Why it is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "timeout")]
@@ -479,10 +484,11 @@ impl<'a> PivotAnswer<'a> {
             domain: domain.map(|(domain, ..)| domain),
             score: domain.and_then(|(_, score, _)| score),
             of: domain.map(|(.., of)| of),
+            unchecked: Some(pivot.unchecked()).filter(|unchecked| *unchecked > 0),
             reason: match pivot {
                 Pivot::Unavailable(why) => Some(why.name()),
                 Pivot::Off
-                | Pivot::NoDomains
+                | Pivot::NoDomains { .. }
                 | Pivot::Unknown { .. }
                 | Pivot::Cleared { .. }
                 | Pivot::Lowest { .. } => None,

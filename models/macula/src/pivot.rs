@@ -47,15 +47,20 @@ pub struct SeenDomain {
     pub last_seen: Date,
     /// How often.
     pub count: u64,
-    /// Whether it resolves to the address now.
-    pub resolves: bool,
+    /// Whether it leads to the address now, or why nobody knows.
+    pub leads_here: Result<bool, Missing>,
 }
 
 /// What there is to know of an address's domains.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SeenDomains {
     /// These, and there may be none.
-    Known(Vec<SeenDomain>),
+    Known {
+        /// Those that were looked at.
+        domains: Vec<SeenDomain>,
+        /// How many more there are that nobody was asked about, since they were too many.
+        unasked: usize,
+    },
     /// Nobody says, for this reason.
     Unavailable(Missing),
 }
@@ -65,16 +70,22 @@ pub enum SeenDomains {
 pub enum Pivot {
     /// It was not asked for.
     Off,
-    /// Nobody says which domains there are, for this reason, so the address is scored by itself.
+    /// Nobody says which domains there are, or where those lead that are not known to live elsewhere, for this reason, so the
+    /// address is scored by itself.
     Unavailable(Missing),
     /// No domain was seen lately that still lives there, so the address is scored by itself.
-    NoDomains,
+    NoDomains {
+        /// How many domains were not looked at.
+        unchecked: usize,
+    },
     /// Nobody has an opinion about the most harmless of the domains, so the address is scored by itself.
     Unknown {
         /// Which that is.
         domain: String,
         /// How many domains were looked at.
         of: usize,
+        /// Of how many more nobody knows whether they live there.
+        unchecked: usize,
     },
     /// A domain that clears the address.
     Cleared {
@@ -91,6 +102,8 @@ pub enum Pivot {
         score: f64,
         /// How many domains were looked at.
         of: usize,
+        /// Of how many more nobody knows whether they live there.
+        unchecked: usize,
     },
 }
 
@@ -100,7 +113,7 @@ impl Pivot {
         match self {
             Pivot::Off => "off",
             Pivot::Unavailable(_) => "unavailable",
-            Pivot::NoDomains => "no_domains",
+            Pivot::NoDomains { .. } => "no_domains",
             Pivot::Unknown { .. } => "unknown",
             Pivot::Cleared { .. } => "cleared",
             Pivot::Lowest { .. } => "lowest",
@@ -111,9 +124,13 @@ impl Pivot {
     /// The indicator is the address, or lives there.
     pub fn base(&self, of_the_address: Base, scope: Scope) -> Base {
         match (self, scope) {
-            (Pivot::Off | Pivot::Unavailable(_) | Pivot::NoDomains | Pivot::Unknown { .. }, _) => {
-                of_the_address
-            }
+            (
+                Pivot::Off
+                | Pivot::Unavailable(_)
+                | Pivot::NoDomains { .. }
+                | Pivot::Unknown { .. },
+                _,
+            ) => of_the_address,
             (Pivot::Cleared { .. }, Scope::Itself) => Base::Cleared,
             (Pivot::Cleared { .. }, Scope::Host) => Base::HostCleared,
             (Pivot::Lowest { score, .. }, _) => Base::Pivot(*score),
@@ -123,10 +140,23 @@ impl Pivot {
     /// The domain that it came to, with its score and how many were looked at.
     pub fn domain(&self) -> Option<(&str, Option<f64>, usize)> {
         match self {
-            Pivot::Off | Pivot::Unavailable(_) | Pivot::NoDomains => None,
-            Pivot::Unknown { domain, of } => Some((domain, None, *of)),
+            Pivot::Off | Pivot::Unavailable(_) | Pivot::NoDomains { .. } => None,
+            Pivot::Unknown { domain, of, .. } => Some((domain, None, *of)),
             Pivot::Cleared { domain, of } => Some((domain, Some(0.0), *of)),
-            Pivot::Lowest { domain, score, of } => Some((domain, Some(*score), *of)),
+            Pivot::Lowest {
+                domain, score, of, ..
+            } => Some((domain, Some(*score), *of)),
+        }
+    }
+
+    /// How many domains there are besides that were seen there and of which nobody knows whether they still live there. One that
+    /// clears the address does so whatever these are.
+    pub fn unchecked(&self) -> usize {
+        match self {
+            Pivot::Off | Pivot::Unavailable(_) | Pivot::Cleared { .. } => 0,
+            Pivot::NoDomains { unchecked }
+            | Pivot::Unknown { unchecked, .. }
+            | Pivot::Lowest { unchecked, .. } => *unchecked,
         }
     }
 }
@@ -136,41 +166,62 @@ pub fn pivot(domains: SeenDomains, most: usize, policy: &PivotPolicy, today: Dat
     if most == 0 {
         return Pivot::Off;
     }
-    let mut domains = match domains {
-        SeenDomains::Known(domains) => domains,
+    let (mut domains, unasked) = match domains {
+        SeenDomains::Known { domains, unasked } => (domains, unasked),
         SeenDomains::Unavailable(why) => return Pivot::Unavailable(why),
     };
     let since = today.saturating_sub(i32::from(policy.recent_days).days());
-    domains.retain(|domain| domain.resolves && domain.last_seen >= since);
+    domains.retain(|domain| domain.last_seen >= since);
     let order = |domain: &SeenDomain| (domain.last_seen, domain.count);
     // By name at last, so that the answer does not depend on the order in which passive DNS lists them.
     domains.sort_by(|a, b| order(b).cmp(&order(a)).then_with(|| a.name.cmp(&b.name)));
-    domains.truncate(most);
-    let of = domains.len();
+    let mut here = Vec::new();
+    let (mut unchecked, mut why) = (0, None);
+    for domain in domains {
+        if here.len() == most {
+            break;
+        }
+        match domain.leads_here {
+            Ok(true) => here.push(domain),
+            Ok(false) => {}
+            // If it lives there it is one of those that count.
+            Err(reason) => {
+                unchecked += 1;
+                why.get_or_insert(reason);
+            }
+        }
+    }
+    let of = here.len();
+    if of < most {
+        unchecked += unasked;
+    }
     let clears = |domain: &&SeenDomain| match domain.whitelisted {
         Some(Class::Owned) => true,
         Some(Class::Shared) => policy.any_entry_clears,
         None => false,
     };
-    if let Some(owned) = domains.iter().find(clears) {
+    if let Some(owned) = here.iter().find(clears) {
         let domain = owned.name.clone();
         return Pivot::Cleared { domain, of };
     }
     // A shared platform's own score is 0 by its whitelist entry and says nothing about the address.
-    let own = domains
+    let own = here
         .into_iter()
         .filter(|domain| domain.whitelisted.is_none());
     match own.min_by(|a, b| a.score.total_cmp(&b.score)) {
         Some(lowest) if lowest.verdict == Verdict::Unknown => Pivot::Unknown {
             domain: lowest.name,
             of,
+            unchecked,
         },
         Some(lowest) => Pivot::Lowest {
             domain: lowest.name,
             score: lowest.score,
             of,
+            unchecked,
         },
-        None => Pivot::NoDomains,
+        // That somebody did not answer is not the same as that nobody lives there.
+        None => why.map_or(Pivot::NoDomains { unchecked }, Pivot::Unavailable),
     }
 }
 
@@ -191,7 +242,7 @@ mod tests {
             whitelisted: None,
             last_seen: date(2026, 11, 20),
             count: 1,
-            resolves: true,
+            leads_here: Ok(true),
         }
     }
 
@@ -202,9 +253,16 @@ mod tests {
         }
     }
 
+    fn known(domains: Vec<SeenDomain>) -> SeenDomains {
+        SeenDomains::Known {
+            domains,
+            unasked: 0,
+        }
+    }
+
     fn check(domains: Vec<SeenDomain>, most: usize, expected: &str, base: Base) {
         let policy = PivotPolicy::default();
-        let found = pivot(SeenDomains::Known(domains), most, &policy, TODAY);
+        let found = pivot(known(domains), most, &policy, TODAY);
         let own = Base::Model(77.0);
         assert_eq!(
             (found.status(), found.base(own, Scope::Itself)),
@@ -239,7 +297,7 @@ mod tests {
             ..seen("a.test", 0.0)
         };
         let gone = SeenDomain {
-            resolves: false,
+            leads_here: Ok(false),
             ..seen("b.test", 0.0)
         };
         check(vec![old, gone], 5, "no_domains", own);
@@ -265,6 +323,43 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_knows_of_the_other_domains_is_told() {
+        let lost = |name: &str| SeenDomain {
+            leads_here: Err(Missing::Timeout),
+            last_seen: TODAY,
+            ..seen(name, 5.0)
+        };
+        let gone = SeenDomain {
+            leads_here: Ok(false),
+            ..seen("gone.test", 0.0)
+        };
+        let (good, evil) = (seen("good.test", 20.0), seen("evil.test", 95.0));
+        let found = |domains: &[&SeenDomain], unasked| {
+            let domains = domains.iter().copied().cloned().collect();
+            let known = SeenDomains::Known { domains, unasked };
+            let found = pivot(known, 2, &PivotPolicy::default(), TODAY);
+            (found.status(), found.unchecked())
+        };
+        // None is known to live there, but some may.
+        let lost = [lost("a.test"), lost("b.test")];
+        assert_eq!(found(&[&gone, &lost[0]], 0), ("unavailable", 0));
+        assert_eq!(found(&[&gone], 7), ("no_domains", 7));
+        assert_eq!(found(&[&gone], 0), ("no_domains", 0));
+        // One lives there, and those that may, too, could be more harmless.
+        assert_eq!(found(&[&good, &lost[0], &lost[1]], 0), ("lowest", 2));
+        assert_eq!(found(&[&good, &lost[0]], 7), ("lowest", 8));
+        // As many as were wanted were found; only what was seen after them might have been among them.
+        assert_eq!(found(&[&good, &evil, &lost[0]], 7), ("lowest", 1));
+        let old = SeenDomain {
+            last_seen: date(2026, 11, 1),
+            ..lost[0].clone()
+        };
+        assert_eq!(found(&[&good, &evil, &old], 0), ("lowest", 0));
+        let owned = listed("ours.test", Class::Owned);
+        assert_eq!(found(&[&owned, &lost[0]], 7), ("cleared", 0));
+    }
+
+    #[test]
     fn only_a_domain_with_an_owner_clears_an_address() {
         let owned = listed("ours.test", Class::Owned);
         let platform = listed("pages.test", Class::Shared);
@@ -276,7 +371,7 @@ mod tests {
             any_entry_clears: true,
             ..PivotPolicy::default()
         };
-        let found = pivot(SeenDomains::Known(vec![platform]), 5, &lax, TODAY);
+        let found = pivot(known(vec![platform]), 5, &lax, TODAY);
         assert_eq!(found.status(), "cleared");
     }
 
@@ -294,8 +389,8 @@ mod tests {
             let mut backwards = domains.clone();
             backwards.reverse();
             let policy = PivotPolicy::default();
-            let found = pivot(SeenDomains::Known(domains.clone()), most, &policy, TODAY);
-            prop_assert_eq!(&found, &pivot(SeenDomains::Known(backwards), most, &policy, TODAY));
+            let found = pivot(known(domains.clone()), most, &policy, TODAY);
+            prop_assert_eq!(&found, &pivot(known(backwards), most, &policy, TODAY));
             if let Pivot::Lowest { score, of, .. } = found {
                 prop_assert!(of <= most);
                 prop_assert!(domains.iter().any(|domain| domain.score == score));

@@ -327,7 +327,7 @@ impl Scorer {
             Err(why) => why.may_pass(),
         };
         let seen = names.map(|names| {
-            let seen = names.names.into_iter().map(|name| {
+            let domains = names.names.into_iter().map(|name| {
                 let resolves = name.leads_here == Ok(true);
                 let text = name.name.to_string();
                 let domain = Indicator::Domain(name.name);
@@ -341,12 +341,15 @@ impl Scorer {
                     whitelisted: judgement.evidence.iter().filter_map(vouched).min(),
                     last_seen: name.last_seen.to_zoned(TimeZone::UTC).date(),
                     count: name.count,
-                    resolves,
+                    leads_here: name.leads_here,
                 }
             });
-            seen.collect()
+            SeenDomains::Known {
+                domains: domains.collect(),
+                unasked: names.unasked,
+            }
         });
-        let seen = seen.map_or_else(SeenDomains::Unavailable, SeenDomains::Known);
+        let seen = seen.unwrap_or_else(SeenDomains::Unavailable);
         let policy = &self.policy.pivot;
         Pivoted {
             pivot: pivot(seen, options.pivot(), policy, prepared.day),

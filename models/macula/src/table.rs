@@ -119,10 +119,14 @@ fn opinion_of(opinion: &Opinion, neutral: f64) -> String {
 
 /// What the domains of an address came to.
 fn pivoted(pivot: &Pivot) -> String {
-    match pivot.domain() {
+    let found = match pivot.domain() {
         Some((domain, Some(score), of)) => format!("pivot {domain} {score:.0}, of {of}"),
         Some((domain, None, of)) => format!("pivot {domain}, of which nobody knows, of {of}"),
         None => format!("pivot {}", pivot.status()),
+    };
+    match pivot.unchecked() {
+        0 => found,
+        unchecked => format!("{found}, {unchecked} not checked"),
     }
 }
 

@@ -19,7 +19,7 @@ use macula::CacheSettings;
 use macula::analyst::Analyst;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
-use name_server::{ALLOW, NameServers, Zone, a, resolver};
+use name_server::{ALLOW, NameServers, Zone, a, ns, resolver};
 use running::{Server, Serving, lists};
 use serde_json::{Value, json};
 use threat_lists::ListKind;
@@ -29,7 +29,8 @@ use upstream::{Reply, Upstream};
 /// What names lead to, in these tests.
 const HERE: &str = "127.0.0.99";
 
-/// A name below `example.com` that was seen at [`HERE`]: what it leads to now, and when it was seen last.
+/// A name, below `example.com` if it is a single label, that was seen at [`HERE`]: what it leads to now, and how many days ago it
+/// was seen last.
 struct Seen(&'static str, u8, i64);
 
 const EVIL: Seen = Seen("evil", 99, 1);
@@ -39,6 +40,8 @@ const PLATFORM: Seen = Seen("platform", 99, 1);
 const NEW: Seen = Seen("new", 99, 1);
 const MOVED: Seen = Seen("moved", 98, 0);
 const OLD: Seen = Seen("old", 99, 40);
+/// No server says with authority where this one leads.
+const LOST: Seen = Seen("lost.example.org", 99, 1);
 
 const FEED: (ListKind, &str, &str) = (
     ListKind::Feed,
@@ -55,13 +58,23 @@ struct Site {
     _runtime: Runtime,
 }
 
+impl Seen {
+    fn name(&self) -> String {
+        let Seen(name, ..) = self;
+        if name.contains('.') {
+            (*name).to_owned()
+        } else {
+            format!("{name}.example.com")
+        }
+    }
+}
+
 /// What passive DNS says of an address.
 fn records(names: &[Seen]) -> String {
     let now = jiff::Timestamp::now().as_second();
-    let record = |Seen(name, _, days): &Seen| {
-        let last = now - days * 86_400;
-        json!({"obj": {"rrname": format!("{name}.example.com."), "time_last": last, "count": 1}})
-            .to_string()
+    let record = |seen: &Seen| {
+        let last = now - seen.2 * 86_400;
+        json!({"obj": {"rrname": seen.name() + ".", "time_last": last, "count": 1}}).to_string()
             + "\n"
     };
     names.iter().map(record).collect()
@@ -85,12 +98,17 @@ impl Site {
             authoritative: true,
             records: names
                 .iter()
-                .map(|Seen(name, at, _)| a(&format!("{name}.example.com."), 300, *at))
+                .map(|seen| a(&format!("{}.", seen.name()), 300, seen.1))
                 .collect(),
             denies: true,
             ..Zone::default()
         };
-        let servers = NameServers::start(vec![resolver(&[]), zone.clone(), zone]);
+        // Of `example.org` only the resolver knows, which says nothing with authority.
+        let lost = [
+            ns("example.org.", "ns1.example.org."),
+            a("ns1.example.org.", 600, 1),
+        ];
+        let servers = NameServers::start(vec![resolver(&lost), zone.clone(), zone]);
         let servers = runtime.block_on(servers);
         let passive = Upstream::start(Reply::Say(200, records(names)));
         let passive = runtime.block_on(passive);
@@ -246,6 +264,32 @@ fn without_domains_an_address_is_scored_by_itself_and_the_reason_is_told() {
     fresh.passive.answer(Reply::Say(200, records(&[DARK])));
     fresh.check("", 50.0, "none", &json!({"status": "no_domains"}));
     assert_eq!(fresh.score(HERE, "")["meta"]["cached"], true);
+}
+
+#[test]
+fn domains_whose_servers_do_not_answer_are_not_taken_for_gone() {
+    let site = Site::start(&[MOVED, LOST], "unrelated.test");
+    let reason = json!({"status": "unavailable", "reason": "not_authoritative"});
+    site.check("", 50.0, "none", &reason);
+    assert_eq!(site.score(HERE, "")["meta"].get("cached"), None);
+    // With one that is known to live there the score is its, and what is not known is told.
+    let site = Site::start(&[EVIL, MOVED, LOST], "unrelated.test");
+    let known = json!({
+        "status": "lowest", "domain": "evil.example.com", "score": 94.1, "of": 1, "unchecked": 1,
+    });
+    site.check("", 94.1, "pivot", &known);
+    assert_eq!(site.score(HERE, "")["meta"].get("cached"), None);
+}
+
+#[test]
+fn of_very_many_domains_those_that_were_not_asked_for_are_told() {
+    let names: Vec<String> = (0..20).map(|at| format!("moved{at}")).collect();
+    let names = names.into_iter().map(|name| Seen(name.leak(), 98, 1));
+    let site = Site::start(&names.collect::<Vec<_>>(), "unrelated.test");
+    let pivot = json!({"status": "no_domains", "unchecked": 5});
+    site.check("", 50.0, "none", &pivot);
+    let all = json!({"status": "no_domains"});
+    site.check("&domain_pivot=10", 50.0, "none", &all);
 }
 
 #[test]

@@ -92,6 +92,9 @@ impl Default for GatherOptions {
 pub struct NamesAt {
     /// Newest first, then the most seen.
     pub names: Vec<NameAt>,
+    /// How many more names there are of which nobody was asked where they lead, although fewer lead here than were wanted: they
+    /// were too many.
+    pub unasked: usize,
     /// Whether there may soon be others although nothing is known to have changed: somebody did not answer this time.
     pub may_pass: bool,
 }
@@ -294,6 +297,7 @@ impl Gatherers {
         let recent = self.recent_domains(ip, days, options).await?;
         let manner = self.manner(options);
         let checked = (2 * most + 5).min(Self::CHECKED);
+        let unasked = recent.domains.len().saturating_sub(checked);
         let checks = stream::iter(recent.domains.into_iter().take(checked)).map(async |domain| {
             let name = DomainName::parse(&domain.name).ok()?;
             Some(NameAt {
@@ -323,6 +327,7 @@ impl Gatherers {
         }
         Ok(NamesAt {
             may_pass: recent.may_pass || unknown.clone().any(Missing::may_pass),
+            unasked: if here < most { unasked } else { 0 },
             names,
         })
     }
