@@ -1,5 +1,8 @@
 //! What is counted about scores and lists, beside the requests themselves.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatherers::Gatherers;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +27,20 @@ pub struct ScoreMetrics {
     file_age: Family<ListLabel, Gauge>,
     age: Gauge,
     epoch: Gauge,
+    gatherers: GathererMetrics,
+}
+
+/// What the gatherers count themselves, and how they stand.
+#[derive(Clone, Debug, Default)]
+struct GathererMetrics {
+    requests: Family<RequestLabel, Counter>,
+    calls: Family<GathererLabel, Counter>,
+    seconds: Family<GathererLabel, Counter<f64, AtomicU64>>,
+    drift: Family<GathererLabel, Counter>,
+    breaker_open: Family<GathererLabel, Gauge>,
+    quota_remaining: Family<QuotaLabel, Gauge>,
+    disabled: Family<GathererLabel, Gauge>,
+    lost_lines: Counter,
 }
 
 /// How a score used the cache.
@@ -57,6 +74,24 @@ struct ListLabel {
     list: String,
 }
 
+/// Names of gatherers come from the settings, and outcomes are a fixed few: nobody who asks can make more of them.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabel {
+    gatherer: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct GathererLabel {
+    gatherer: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QuotaLabel {
+    gatherer: String,
+    window: &'static str,
+}
+
 impl ScoreMetrics {
     /// Lets `registry` show them.
     pub fn register(&self, registry: &mut Registry) {
@@ -84,6 +119,7 @@ impl ScoreMetrics {
         registry.register_with_unit("lists_age", help, Unit::Seconds, self.age.clone());
         let help = "How often the lists were changed in this process";
         registry.register("lists_epoch", help, self.epoch.clone());
+        self.gatherers.register(registry);
     }
 
     pub(crate) fn judged(&self, kind: &'static str, judgement: &Judgement) {
@@ -147,5 +183,77 @@ impl ScoreMetrics {
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        if let Some(analyst) = scorer.analyst() {
+            self.gatherers.look(analyst.gatherers());
+        }
     }
+}
+
+impl GathererMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let help = "What gatherers were asked, by what came of it";
+        registry.register("gatherer_requests", help, self.requests.clone());
+        let help =
+            "Questions that were put to the gatherers' sources, as their providers count them";
+        registry.register("gatherer_calls", help, self.calls.clone());
+        let help = "How long those took together";
+        let seconds = self.seconds.clone();
+        registry.register_with_unit("gatherer_call", help, Unit::Seconds, seconds);
+        let help = "Changes of the shape of answers that were told";
+        registry.register("gatherer_drift", help, self.drift.clone());
+        let help =
+            "Whether the source is left alone, since it failed again and again or asked for it";
+        registry.register("gatherer_breaker_open", help, self.breaker_open.clone());
+        let help = "Questions left in this minute or day, where they are limited";
+        let remaining = self.quota_remaining.clone();
+        registry.register("gatherer_quota_remaining", help, remaining);
+        let help = "1 for each gatherer of the settings that cannot work";
+        registry.register("gatherer_disabled", help, self.disabled.clone());
+        let help = "Lines of the query log that were lost because the disk was too slow";
+        registry.register("query_log_lines_lost", help, self.lost_lines.clone());
+    }
+
+    fn look(&self, gatherers: &Gatherers) {
+        for (gatherer, counts) in gatherers.counts() {
+            for (outcome, count) in counts.outcomes {
+                let gatherer = gatherer.clone();
+                let label = RequestLabel { gatherer, outcome };
+                set(&self.requests.get_or_create(&label), count);
+            }
+            let label = GathererLabel { gatherer };
+            set(&self.calls.get_or_create(&label), counts.calls);
+            set(&self.drift.get_or_create(&label), counts.drift_alerts);
+            let seconds = self.seconds.get_or_create(&label);
+            let elapsed = counts.elapsed.as_secs_f64();
+            // Numbers that are not negative are in the order of their bits.
+            (seconds.inner()).fetch_max(elapsed.to_bits(), Ordering::Relaxed);
+        }
+        for standing in gatherers.standings() {
+            let gatherer = standing.name.to_owned();
+            let left = standing.quota_left;
+            for (window, left) in [("minute", left.minute), ("day", left.day)] {
+                let Some(left) = left else { continue };
+                let gatherer = gatherer.clone();
+                let left = i64::try_from(left).unwrap_or(i64::MAX);
+                self.quota_remaining
+                    .get_or_create(&QuotaLabel { gatherer, window })
+                    .set(left);
+            }
+            self.breaker_open
+                .get_or_create(&GathererLabel { gatherer })
+                .set(i64::from(standing.rests));
+        }
+        for (gatherer, _) in gatherers.disabled() {
+            let gatherer = gatherer.to_owned();
+            self.disabled
+                .get_or_create(&GathererLabel { gatherer })
+                .set(1);
+        }
+        set(&self.lost_lines, gatherers.lost_log_lines());
+    }
+}
+
+/// Counts as far as somebody else has counted; never back, should two look at once.
+fn set(counter: &Counter, count: u64) {
+    counter.inner().fetch_max(count, Ordering::Relaxed);
 }

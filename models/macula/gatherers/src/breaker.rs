@@ -74,6 +74,17 @@ impl Breaker {
         })
     }
 
+    /// Whether the source is left alone now.
+    pub(crate) fn rests(&self, now: Timestamp) -> bool {
+        self.change(|state| {
+            let rests = match state {
+                State::Working { .. } => false,
+                State::Resting { until: at } | State::Trying { give_up_at: at } => now < at,
+            };
+            (state, rests)
+        })
+    }
+
     /// It answered.
     pub(crate) fn succeeded(&self) {
         self.change(|_| (State::Working { failures: 0 }, ()));
@@ -135,13 +146,15 @@ mod tests {
         breaker.succeeded();
         assert!(!breaker.failed(second(1)));
         assert!(breaker.failed(second(2)));
-        assert!(!breaker.admits(second(11)));
-        assert!(breaker.admits(second(12)));
+        assert!(!breaker.admits(second(11)) && breaker.rests(second(11)));
+        assert!(!breaker.rests(second(12)) && breaker.admits(second(12)));
+        assert!(breaker.rests(second(12)));
         assert!(!breaker.admits(second(13)), "one question is under way");
         breaker.failed(second(14));
         assert!(!breaker.admits(second(23)));
         assert!(breaker.admits(second(24)));
         breaker.succeeded();
+        assert!(!breaker.rests(second(25)));
         assert!(breaker.admits(second(25)) && breaker.admits(second(25)));
     }
 

@@ -20,7 +20,7 @@ use crate::feature::{Category, Feature, FeatureSpec, Missing, Reading};
 use crate::flights::{Flight, Flights, Landing};
 use crate::gate::{self, Handling, Leaks, Tlp};
 use crate::query_log::{Line, QueryLog};
-use crate::quota::{Quota, QuotaPolicy};
+use crate::quota::{Quota, QuotaLeft, QuotaPolicy};
 use crate::source::{Content, Exchange, Failure, Question, Source};
 
 /// How many alerts are kept for who asks.
@@ -118,6 +118,16 @@ impl Gatherer {
 
     pub(crate) fn counts(&self) -> GathererCounts {
         self.counters.counts()
+    }
+
+    /// Whether its source is left alone now.
+    pub(crate) fn rests(&self) -> bool {
+        self.breaker.rests(self.around.clock.now())
+    }
+
+    /// How many questions its source may still be asked.
+    pub(crate) fn quota_left(&self) -> QuotaLeft {
+        self.quota.left(self.around.clock.now())
     }
 
     /// Answers from the cache or from the source, at the latest at the deadline.
@@ -243,6 +253,9 @@ impl Gatherer {
             return true;
         };
         let used = store.count_question(self.name(), day).await;
+        if let Some(used) = used {
+            self.quota.hear(day, used);
+        }
         used.is_none_or(|used| used <= limit)
     }
 

@@ -26,6 +26,7 @@ use crate::gate::{Handling, Leaks, Tlp};
 use crate::gatherer::{Gatherer, Manner, Policies, Surroundings};
 use crate::mapping::{Mapping, MappingError};
 use crate::query_log::{QueryLog, QueryLogError};
+use crate::quota::QuotaLeft;
 use crate::selection::Selection;
 use crate::source::{
     AddressFamily, Content, DnsSource, GeoFiles, GeoFilesError, HttpSource, HttpSourceConfig,
@@ -85,6 +86,17 @@ impl Default for GatherOptions {
             overrides: BTreeMap::new(),
         }
     }
+}
+
+/// How a gatherer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing<'g> {
+    /// Which.
+    pub name: &'g str,
+    /// Whether its source is left alone, because it failed again and again or asked for it.
+    pub rests: bool,
+    /// How many questions its source may still be asked.
+    pub quota_left: QuotaLeft,
 }
 
 /// The names that led to an address lately.
@@ -424,6 +436,15 @@ impl Gatherers {
     pub fn counts(&self) -> BTreeMap<String, GathererCounts> {
         let counts = self.gatherers.iter().map(|g| (g.name().into(), g.counts()));
         counts.collect()
+    }
+
+    /// How each gatherer stands.
+    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.gatherers.iter().map(|gatherer| Standing {
+            name: gatherer.name(),
+            rests: gatherer.rests(),
+            quota_left: gatherer.quota_left(),
+        })
     }
 
     /// The last changes in the shape of answers, oldest first.

@@ -39,11 +39,11 @@ pub use drift::{DriftAlert, DriftKind};
 pub use feature::{Category, Feature, FeatureSpec, Gathered, Missing, Reading, Value, ValueType};
 pub use gate::{Handling, Leaks, Pap, Tlp, UnknownMarking};
 pub use gatherers::{
-    GatherOptions, Gatherers, NameAt, NamesAt, OVERRIDE, StartError, shipped_features,
+    GatherOptions, Gatherers, NameAt, NamesAt, OVERRIDE, Standing, StartError, shipped_features,
 };
 pub use mapping::{JsonPath, Mapping, MappingError};
 pub use query_log::{QueryLogConfig, QueryLogError};
-pub use quota::QuotaPolicy;
+pub use quota::{QuotaLeft, QuotaPolicy};
 pub use selection::{Selection, UnknownSelector};
 pub use source::{
     AddressFamily, Content, DnsConfig, DnsSource, Exchange, Failure, GeoFiles, GeoFilesError,

@@ -18,11 +18,22 @@ pub struct QuotaPolicy {
     pub per_day: Option<u64>,
 }
 
+/// How many questions are left, where they are limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLeft {
+    /// Of this minute's.
+    pub minute: Option<u64>,
+    /// Of this day's. Where several copies count together, as it was when this one asked last.
+    pub day: Option<u64>,
+}
+
 /// Counts questions.
 #[derive(Debug)]
 pub(crate) struct Quota {
     policy: QuotaPolicy,
     windows: Mutex<[Window; 2]>,
+    /// What all who count a day together had used when they were asked last.
+    together: Mutex<Window>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +61,7 @@ impl Quota {
         Quota {
             policy,
             windows: Mutex::default(),
+            together: Mutex::default(),
         }
     }
 
@@ -72,6 +84,24 @@ impl Quota {
             },
         ];
         allowed
+    }
+
+    /// Takes note of what all who count a day together have used of it.
+    pub(crate) fn hear(&self, day: i64, used: u64) {
+        let heard = Window { number: day, used };
+        *self.together.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+    }
+
+    /// How many questions are left.
+    pub(crate) fn left(&self, now: Timestamp) -> QuotaLeft {
+        let [minute, day] = *self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let together = *self.together.lock().unwrap_or_else(PoisonError::into_inner);
+        let day = day.at(now, DAY).used.max(together.at(now, DAY).used);
+        QuotaLeft {
+            minute: (self.policy.per_minute)
+                .map(|most| most.saturating_sub(minute.at(now, MINUTE).used)),
+            day: self.policy.per_day.map(|most| most.saturating_sub(day)),
+        }
     }
 
     /// How many questions a day may have, and which day it is: for those who count a day together.
@@ -100,5 +130,28 @@ mod tests {
             .map(|at| quota.take(second(at)))
             .collect();
         assert_eq!(taken, [true, true, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_left_is_known_also_of_a_day_that_several_count_together() {
+        let quota = Quota::new(QuotaPolicy {
+            per_minute: None,
+            per_day: Some(3),
+        });
+        let left = |at: i64| quota.left(second(at)).day;
+        assert_eq!(
+            quota.left(second(0)),
+            QuotaLeft {
+                minute: None,
+                day: Some(3)
+            }
+        );
+        assert!(quota.take(second(1)));
+        assert_eq!(left(2), Some(2));
+        // Another copy took one, and then more than there are.
+        quota.hear(0, 2);
+        assert_eq!(left(3), Some(1));
+        quota.hear(0, 7);
+        assert_eq!((left(4), left(DAY)), (Some(0), Some(3)));
     }
 }
