@@ -109,6 +109,34 @@ impl Site {
 }
 
 #[test]
+fn op_2526_the_feature_cache_answers_unless_the_caller_says_not_and_quotas_hold_in_any_case() {
+    let site = Site::start("quota = { per_day = 3 }");
+    let (good, bad) = (25.0, 75.0);
+    assert_eq!(site.score(""), (good, false, 1));
+    site.service.answer(registered_in("XX"));
+    assert_eq!(site.score(""), (good, true, 1));
+    // A score that is made anew is made of what is remembered of the service.
+    assert_eq!(site.score("&useCache=false"), (good, false, 1));
+    // Unless that is not wanted either; then no score that was made of it is given.
+    assert_eq!(site.score("&useFeatureCache=false"), (bad, false, 2));
+    // What came is what others get from now on.
+    assert_eq!(site.score(""), (bad, true, 2));
+    assert_eq!(site.score("&useCache=false"), (bad, false, 2));
+    site.service.answer(registered_in("NL"));
+    let both = "&useFeatureCache=false&useCache=true";
+    assert_eq!(site.score(both), (good, false, 3));
+    // The quota is used up: nobody is asked, nothing is known, and that reaches nobody else.
+    let denied = site.ask("a.example.com", "&useFeatureCache=false");
+    let meta = &denied["meta"];
+    assert_eq!(
+        (&denied["rescaled"], &meta["model"]["missing"]),
+        (&json!(50.0), &json!({COUNTRY: "quota"})),
+        "{denied}"
+    );
+    assert_eq!(site.score(""), (good, true, 3));
+}
+
+#[test]
 fn what_gatherers_did_and_how_they_stand_is_among_the_metrics() {
     let site = Site::start("quota = { per_minute = 1000, per_day = 5 }");
     let metric = |name: &str, label: &str| {
