@@ -8,15 +8,15 @@
 use std::ops::ControlFlow;
 
 use boosted_trees::train::TrainError;
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::{SHORT, generated};
 use crate::families::{FAMILIES, Family, Kind};
 use crate::training::{Learned, Recipe, learn};
-use model_evaluation::metrics::{Estimate, Scores};
+use model_evaluation::metrics::{Estimate, Scores, mean};
 
 /// How many folds there are.
 pub const FOLDS: usize = 5;
@@ -218,26 +218,6 @@ fn unseen(
         });
     }
     Ok(unseen)
-}
-
-/// The mean of a figure over families, and how far it would move with other families.
-fn mean(values: &[f64]) -> Estimate {
-    let of = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let draws = (0..1000).map(|_| {
-        let drawn: Vec<f64> = values
-            .iter()
-            .map(|_| values[rng.random_range(0..values.len())])
-            .collect();
-        of(&drawn)
-    });
-    let mut draws: Vec<f64> = draws.collect();
-    draws.sort_unstable_by(f64::total_cmp);
-    Estimate {
-        value: of(values),
-        low: draws[25],
-        high: draws[974],
-    }
 }
 
 /// Labels, each in a fold.

@@ -26,6 +26,26 @@ pub struct Estimate {
     pub high: f64,
 }
 
+/// The mean of a figure over families, and how far it would move with other families. The draws are the same each time.
+pub fn mean(values: &[f64]) -> Estimate {
+    let of = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let draws = (0..1000).map(|_| {
+        let drawn: Vec<f64> = values
+            .iter()
+            .map(|_| values[rng.random_range(0..values.len())])
+            .collect();
+        of(&drawn)
+    });
+    let mut draws: Vec<f64> = draws.collect();
+    draws.sort_unstable_by(f64::total_cmp);
+    Estimate {
+        value: of(values),
+        low: draws[25],
+        high: draws[974],
+    }
+}
+
 impl std::fmt::Display for Estimate {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -230,6 +250,18 @@ mod tests {
         assert_eq!(scores.false_alarms(scores.threshold(0.0)), 0.0);
         let ties = Scores::new(vec![5.0; 100], vec![5.0]);
         assert_eq!(ties.recall_at(0.01), 0.0);
+    }
+
+    #[test]
+    fn a_mean_widens_with_fewer_families_and_of_one_it_is_that_one() {
+        let values = |count: usize| (0..count).map(|at| (at % 5) as f64).collect::<Vec<_>>();
+        let (few, many) = (mean(&values(10)), mean(&values(1000)));
+        assert_eq!((few.value, many.value), (2.0, 2.0));
+        assert!(few.low < 2.0 && 2.0 < few.high);
+        assert!(many.high - many.low < (few.high - few.low) / 5.0);
+        let one = mean(&[0.25]);
+        assert_eq!((one.low, one.value, one.high), (0.25, 0.25, 0.25));
+        assert_eq!(mean(&[]).value, 0.0);
     }
 
     #[test]

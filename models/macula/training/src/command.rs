@@ -14,8 +14,10 @@ use futures_util::StreamExt;
 use gatherers::{Clock, Config, GatherOptions, Gatherers, StartError};
 use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind, Tells};
 use model_evaluation::metrics::Scores;
+use serde::Serialize;
 
-use crate::labelled::{self, Label, Labelled, LabelledError};
+use crate::evaluation;
+use crate::labelled::{self, Labelled, LabelledError};
 use crate::lexical::LexicalSource;
 use crate::report;
 use crate::rows::{self, Row, RowsError};
@@ -53,18 +55,9 @@ pub enum Step {
     },
     /// Make a model and say how good it is
     Train(TrainArgs),
-    /// Measure a model on rows it has not learned from
-    Evaluate {
-        /// The model's folder
-        #[arg(short, long)]
-        model: PathBuf,
-        /// The enriched rows
-        #[arg(short = 'r', long)]
-        rows: PathBuf,
-        /// Where the report goes (HTML)
-        #[arg(long)]
-        report: Option<PathBuf>,
-    },
+    /// Measure a model on rows it has not learned from; or, without a model, how it would be made: on folds of the rows, and on
+    /// each family of theirs left out of training
+    Evaluate(EvaluateArgs),
     /// Write the trees of a model as XGBoost's JSON
     Export {
         /// The model's folder
@@ -82,6 +75,9 @@ pub struct GatherArgs {
     /// The labelled set: `indicator,label` lines, or NDJSON
     #[arg(short = 't', long)]
     trainingset: PathBuf,
+    /// The third column of its heading, or its field, that names the family of each indicator
+    #[arg(long, value_name = "COLUMN", default_value = labelled::FAMILY)]
+    group: String,
     /// Where the gathered rows go
     #[arg(short = 'f', long)]
     raw: PathBuf,
@@ -122,6 +118,25 @@ impl Counted {
         let list = List::read(path).map_err(CommandError::Counted)?;
         Ok(list.labels.into_iter().collect())
     }
+}
+
+/// What is measured.
+#[derive(Args, Clone, Debug)]
+pub struct EvaluateArgs {
+    /// The model's folder; without it, models are made of the rows and measured on those left out
+    #[arg(short, long, conflicts_with_all = ["smallest_family", "rounds", "depth", "keep_gain", "without", "folds", "seed"])]
+    model: Option<PathBuf>,
+    /// The enriched rows; those of a family left out are the malicious ones with the same `family`
+    #[arg(short = 'r', long)]
+    rows: PathBuf,
+    /// Where the report goes (HTML)
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// How many malicious rows a family must have to be left out
+    #[arg(long, value_name = "ROWS", default_value_t = 10)]
+    smallest_family: usize,
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 /// How a model is made.
@@ -223,11 +238,10 @@ pub async fn run(step: Step, out: &mut (impl Write + Send)) -> Result<(), Comman
         }
         Step::Select { rows, recipe } => select(&rows, &recipe.recipe(), out),
         Step::Train(args) => train(&args, out),
-        Step::Evaluate {
-            model,
-            rows,
-            report,
-        } => evaluate(&model, &rows, report.as_deref(), out),
+        Step::Evaluate(args) => match &args.model {
+            Some(model) => measure(model, &args.rows, args.report.as_deref(), out),
+            None => evaluate(&args, out),
+        },
         Step::Export { model, out } => export(&model, &out),
     }
 }
@@ -244,10 +258,11 @@ pub async fn run_ml_eval(args: MlEvalArgs) -> Result<(), CommandError> {
 
 async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
     let text = read(&args.trainingset)?;
-    let labelled = labelled::parse(&text).map_err(|source| CommandError::Labelled {
-        path: args.trainingset.clone(),
-        source,
-    })?;
+    let labelled =
+        labelled::parse(&text, &args.group).map_err(|source| CommandError::Labelled {
+            path: args.trainingset.clone(),
+            source,
+        })?;
     let config = match &args.settings {
         Some(path) => Config::parse(&read(path)?).map_err(|source| CommandError::Settings {
             path: path.clone(),
@@ -262,9 +277,16 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
     let asked = labelled.into_iter().map(|one| {
         let (gatherers, options) = (&gatherers, &options);
         async move {
-            let Labelled { indicator, label } = one;
-            let gathered = gatherers.gather(&indicator, options).await;
-            Row { label, gathered }
+            let Labelled {
+                indicator,
+                label,
+                family,
+            } = one;
+            Row {
+                label,
+                family,
+                gathered: gatherers.gather(&indicator, options).await,
+            }
         }
     });
     let mut asked = futures_util::stream::iter(asked).buffered(args.concurrency.into());
@@ -335,7 +357,27 @@ fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
     tell(&Quality::of(&learned.scores), out)
 }
 
-fn evaluate(
+fn evaluate(args: &EvaluateArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let recipe = args.recipe.recipe();
+    let rows = rows::read(&args.rows)?;
+    let (evaluation, learned) =
+        evaluation::evaluate(&rows, &recipe, args.smallest_family, progress)?;
+    if let Some(path) = &args.report {
+        let on = format!("{} folds of {}", recipe.folds, args.rows.display());
+        let (scores, importance) = (&learned.scores, &learned.importance);
+        let title = "What a model of these rows is worth";
+        let page = report::page_of_recipe(title, &on, scores, importance, &evaluation);
+        write(path, page.as_bytes())?;
+    }
+    if evaluation.unseen.is_empty() {
+        let hint =
+            "no family was left out: the rows name none (`family`), or none with enough rows";
+        drop(writeln!(io::stderr(), "{hint}"));
+    }
+    tell(&evaluation, out)
+}
+
+fn measure(
     model: &Path,
     rows: &Path,
     report: Option<&Path>,
@@ -344,13 +386,8 @@ fn evaluate(
     let model = IndicatorModel::load(Bundle::read(model)?)?;
     let trees = model.bundle().trees(model.manifest())?;
     let predictor = Predictor::new(&trees);
-    let mut margins = [Vec::new(), Vec::new()];
-    for row in rows::read(rows)? {
-        let encoded = model.manifest().features.encode(&row.gathered);
-        let margin = predictor.margin(&encoded.row);
-        margins[usize::from(row.label == Label::Malicious)].push(margin);
-    }
-    let [benign, malicious] = margins;
+    let read = rows::read(rows)?;
+    let [benign, malicious] = training::judged(&predictor, &model.manifest().features, &read);
     let scores = Scores::new(benign, malicious);
     if let Some(path) = report {
         let on = rows.display().to_string();
@@ -366,7 +403,7 @@ fn export(model: &Path, out: &Path) -> Result<(), CommandError> {
     write(out, &xgboost::to_json(&trees))
 }
 
-fn tell(quality: &Quality, out: &mut impl Write) -> Result<(), CommandError> {
+fn tell(quality: &impl Serialize, out: &mut impl Write) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(quality).map_err(|e| CommandError::Output(e.into()))?;
     writeln!(out, "{text}").map_err(CommandError::Output)
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
 use model_evaluation::metrics::Scores;
 
+use crate::evaluation::Evaluation;
 use crate::training::Quality;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2733}\
@@ -12,8 +13,58 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;mar
     svg{max-width:100%;height:auto}figure{margin:0}figcaption{color:#51606f}\
     .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1.5rem}";
 
-/// The page. `on` says what the scores are of; `importance` may be empty.
+/// The page of a model. `on` says what the scores are of; `importance` may be empty.
 pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]) -> String {
+    whole(title, &measured(title, on, scores, importance))
+}
+
+/// The page of a recipe that was measured on folds, as [`page`] has it, and on families left out.
+pub fn page_of_recipe(
+    title: &str,
+    on: &str,
+    scores: &Scores,
+    importance: &[(String, f64)],
+    evaluation: &Evaluation,
+) -> String {
+    let body = measured(title, on, scores, importance) + &unseen(evaluation);
+    whole(title, &body)
+}
+
+fn unseen(evaluation: &Evaluation) -> String {
+    let mut html = String::from(
+        "<h2>On families left out of training</h2><p>Each family's rows are judged by a model that has seen none of them, at the \
+         threshold that 1 % of benign rows reach.</p>",
+    );
+    if let Some(mean) = &evaluation.unseen_mean {
+        let _ = write!(html, "<p>Mean over families: {mean}.</p>");
+    }
+    html += "<table><tr><th>family</th><th>rows</th><th>area under the ROC curve</th><th>found at 1 % false alarms</th></tr>";
+    for family in &evaluation.unseen {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escaped(&family.family),
+            family.rows,
+            family.auc,
+            family.found_at_1_percent
+        );
+    }
+    html += "</table>";
+    if !evaluation.not_measured.is_empty() {
+        let names = escaped(&evaluation.not_measured.join(", "));
+        let _ = write!(html, "<p>Too few rows to be left out: {names}.</p>");
+    }
+    let found = evaluation.unseen.iter();
+    let found: Vec<_> = found
+        .map(|family| (family.family.clone(), family.found_at_1_percent.value))
+        .collect();
+    if !found.is_empty() {
+        html += &figure(&bars(&found, 1.0), "Found at 1 % false alarms, by family");
+    }
+    html
+}
+
+fn measured(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]) -> String {
     let quality = Quality::of(scores);
     let mut body = String::new();
     let _ = write!(
@@ -51,6 +102,10 @@ pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]
             "What the trees look at: shares of the gain in training",
         );
     }
+    body
+}
+
+fn whole(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title><style>{STYLE}</style></head>\
          <body>{body}</body></html>\n",

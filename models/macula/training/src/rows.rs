@@ -18,6 +18,9 @@ use crate::lexical;
 pub struct Row {
     /// What it is known to be.
     pub label: Label,
+    /// With which others it belongs together, if anybody says. No model learns from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// What is known about it.
     #[serde(flatten)]
     pub gathered: Gathered,
@@ -57,14 +60,19 @@ impl Row {
     /// To which of so many folds it belongs. Names of one registration stay together, or a model would be asked about what it
     /// has all but seen.
     pub fn fold(&self, folds: usize) -> usize {
+        let digest = Sha256::digest(self.registration());
+        let number = u64::from_be_bytes(digest[..8].try_into().unwrap_or_default());
+        (number % folds as u64) as usize
+    }
+
+    /// What was registered of its name; of what has none, the indicator.
+    pub(crate) fn registration(&self) -> String {
         let name = &self.gathered.indicator;
-        let family = match name.parse::<Indicator>() {
+        let registered = match name.parse::<Indicator>() {
             Ok(indicator) => gatherers::SubjectForm::Registrable.of(&indicator),
             Err(_) => None,
         };
-        let digest = Sha256::digest(family.as_ref().unwrap_or(name));
-        let number = u64::from_be_bytes(digest[..8].try_into().unwrap_or_default());
-        (number % folds as u64) as usize
+        registered.unwrap_or_else(|| name.clone())
     }
 }
 

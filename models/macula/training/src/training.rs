@@ -67,6 +67,8 @@ pub struct Learned {
     pub contract: Contract,
     /// Margins of every row, by a model that had not learned from its fold.
     pub scores: Scores,
+    /// Each fold alone: the area under the ROC curve, and the share found at 1 % false alarms.
+    pub each_fold: Vec<(f64, f64)>,
     /// The share of the gain of each feature.
     pub importance: Vec<(String, f64)>,
 }
@@ -117,16 +119,18 @@ pub fn learn(
     progress(1, steps);
     let contract = selection::most_useful(&everything, &first.total_gain(), recipe.keep_gain)?;
     let mut margins = [Vec::new(), Vec::new()];
+    let mut each_fold = Vec::new();
     for fold in 0..recipe.folds {
         let (held, learned): (Vec<&Row>, Vec<&Row>) =
             rows.iter().partition(|row| row.fold(recipe.folds) == fold);
         // Ranges and words are read off what is learned from alone; the features are those of the whole.
         let of_fold = restricted(&selection::contract_of_refs(&learned)?, &contract)?;
         let predictor = Predictor::new(&grow(&learned, &of_fold, recipe)?);
-        for row in held {
-            let margin = predictor.margin(&of_fold.encode(&row.gathered).row);
-            margins[usize::from(row.label == Label::Malicious)].push(margin);
-        }
+        let [benign, malicious] = judged(&predictor, &of_fold, held);
+        margins[0].extend_from_slice(&benign);
+        margins[1].extend_from_slice(&malicious);
+        let scores = Scores::new(benign, malicious);
+        each_fold.push((scores.auc(), scores.recall_at(0.01)));
         progress(fold + 2, steps);
     }
     let model = grow(&all, &contract, recipe)?;
@@ -138,9 +142,24 @@ pub fn learn(
     Ok(Learned {
         importance: names.zip(gains.iter().map(|gain| gain / whole)).collect(),
         scores: Scores::new(benign, malicious),
+        each_fold,
         model,
         contract,
     })
+}
+
+/// The margins of these rows: of the benign ones, and of the malicious ones.
+pub(crate) fn judged<'r>(
+    predictor: &Predictor,
+    contract: &Contract,
+    rows: impl IntoIterator<Item = &'r Row>,
+) -> [Vec<f32>; 2] {
+    let mut margins = [Vec::new(), Vec::new()];
+    for row in rows {
+        let margin = predictor.margin(&contract.encode(&row.gathered).row);
+        margins[usize::from(row.label == Label::Malicious)].push(margin);
+    }
+    margins
 }
 
 /// A bundle of what was learned, checked as any other.
@@ -242,7 +261,11 @@ fn without(contract: &Contract, features: &[String]) -> Result<Contract, LearnEr
     Ok(Contract::new(left.cloned().collect())?)
 }
 
-fn grow(rows: &[&Row], contract: &Contract, recipe: &Recipe) -> Result<Model, TrainError> {
+pub(crate) fn grow(
+    rows: &[&Row],
+    contract: &Contract,
+    recipe: &Recipe,
+) -> Result<Model, TrainError> {
     let mut dataset = Dataset::new(contract.columns());
     for row in rows {
         let label = f32::from(u8::from(row.label == Label::Malicious));

@@ -209,7 +209,7 @@ async fn selection_keeps_what_tells_and_drops_what_does_not() {
 async fn rows_are_in_the_order_of_the_set_and_enriching_twice_changes_nothing() {
     let folder = prepared().await;
     let labelled = std::fs::read_to_string(folder.path().join("test.csv")).unwrap();
-    let set = indicator_training::labelled::parse(&labelled).unwrap();
+    let set = indicator_training::labelled::parse(&labelled, "family").unwrap();
     let raw = rows::read(&folder.path().join("test.raw")).unwrap();
     assert_eq!(raw.len(), set.len());
     for (row, one) in raw.iter().zip(&set) {
@@ -223,6 +223,89 @@ async fn rows_are_in_the_order_of_the_set_and_enriching_twice_changes_nothing() 
         .unwrap();
     let read = |file: &str| std::fs::read(folder.path().join(file)).unwrap();
     assert_eq!(read("test.rows"), read("twice.rows"));
+}
+
+/// Names of words, benign; and of three families: two of noise, and one that reads like the benign ones.
+fn write_families(path: &Path) {
+    let words = [
+        "green", "river", "stone", "market", "cloud", "paper", "garden", "bridge",
+    ];
+    let mut text = String::from("indicator,label,malware\n");
+    let mut draw = 7_u64;
+    let mut next = |below: usize| {
+        draw = draw
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (draw >> 33) as usize % below
+    };
+    for at in 0..900 {
+        let mut noise = |letters: &[u8]| {
+            let noise = (0..14).map(|_| char::from(letters[next(letters.len())]));
+            noise.collect::<String>()
+        };
+        let (name, rest) = match at % 9 {
+            0 => (noise(b"0123456789abcdef"), "malicious,hexes"),
+            1 => (noise(b"bcdfghjklmnpqrstvwxz"), "malicious,letters"),
+            2 if at < 400 => {
+                let pair = words[next(8)].to_owned() + words[next(8)];
+                (format!("{pair}{}", next(1000)), "malicious,copies")
+            }
+            2 if at < 420 => (noise(b"xyz"), "malicious,few"),
+            _ => {
+                let pair = words[next(8)].to_owned() + words[next(8)];
+                (format!("{pair}{}", next(1000)), "benign,")
+            }
+        };
+        text += &format!("{at}.{name}{at}.com,{rest}\n");
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+#[tokio::test]
+async fn a_recipe_is_measured_on_folds_and_on_families_left_out() {
+    let folder = TempDir::new().unwrap();
+    write_families(&folder.path().join("set.csv"));
+    let prepare = "ml_eval -t @set.csv --group malware -f @raw -r @rows";
+    macula(folder.path(), prepare).await.unwrap();
+    let rows = rows::read(&folder.path().join("rows")).unwrap();
+    let family = |name: &str| {
+        let of = rows
+            .iter()
+            .filter(|row| row.family.as_deref() == Some(name));
+        of.count()
+    };
+    assert_eq!((family("hexes"), family("few")), (100, 2));
+    let words = "evaluate -r @rows --rounds 20 --depth 3 --report @report.html";
+    let told = macula(folder.path(), words).await.unwrap();
+    assert_eq!(told, macula(folder.path(), words).await.unwrap());
+    let told = json(&told);
+    assert_eq!(told["each_fold"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        told["folds"]["malicious"],
+        family("hexes") + family("letters") + family("copies") + family("few")
+    );
+    assert_eq!(told["not_measured"], serde_json::json!(["few"]));
+    let unseen = told["unseen"].as_array().unwrap();
+    let names: Vec<_> = unseen.iter().map(|family| &family["family"]).collect();
+    assert_eq!(names, ["copies", "hexes", "letters"]);
+    let found = |at: usize| {
+        let found = &unseen[at]["found_at_1_percent"];
+        let [low, value, high] = ["low", "value", "high"].map(|of| found[of].as_f64().unwrap());
+        assert!(low <= value && value <= high, "{found}");
+        value
+    };
+    // Noise is like other noise. What reads like the benign is not found by a model that has never seen it.
+    assert!(found(0) < 0.3 && found(1) > 0.7 && found(2) > 0.7, "{told}");
+    let mean = told["unseen_mean"]["value"].as_f64().unwrap();
+    assert!((mean - (found(0) + found(1) + found(2)) / 3.0).abs() < 1e-9);
+    let report = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    for part in ["On families left out of training", "hexes", "few"] {
+        assert!(report.contains(part), "{part}");
+    }
+    // A family that is large enough for one is not for another.
+    let words = "evaluate -r @rows --rounds 5 --depth 3 --smallest-family 60";
+    let told = json(&macula(folder.path(), words).await.unwrap());
+    assert_eq!(told["not_measured"], serde_json::json!(["copies", "few"]));
 }
 
 #[tokio::test]
