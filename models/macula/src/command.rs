@@ -32,6 +32,10 @@ pub(crate) struct Scoring {
     /// Where the entries of long lists are kept, in files without a name [default: the folder for temporary files]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+    /// What the lists must be, as `sha256sum` writes it (`DIGEST  feeds/a.txt`): one that has another digest is not taken, nor is
+    /// a whitelist or blacklist that is not named.
+    #[arg(long, value_name = "FILE")]
+    list_checksums: Option<PathBuf>,
     /// The part, from 0 to 1, that a list may lose at once when it is reloaded.
     #[arg(long, value_name = "PART", default_value_t = Limits::default().shrink, value_parser = part_value)]
     max_shrink: f64,
@@ -86,6 +90,7 @@ impl Scoring {
                 growth: self.max_growth,
             },
             scratch: self.scratch.clone().unwrap_or_else(std::env::temp_dir),
+            checksums: self.list_checksums.clone(),
         };
         Library::open(&self.lists, settings)
             .await

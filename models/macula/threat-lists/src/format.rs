@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::checksums;
 use crate::list::{List, ListBuilder, ListKind};
 
 /// A JSON list is read whole; a larger one is refused.
@@ -74,7 +75,10 @@ impl Format {
             }
         }
         io::copy(&mut content, &mut io::sink())?;
-        list.finish(content.into_inner().digest())
+        let digest = content.into_inner().digest();
+        // So many digits are enough to tell versions apart.
+        let list = list.finish(format!("sha256:{}", &digest.to_string()[..12]))?;
+        Ok(list.with_digest(digest))
     }
 }
 
@@ -125,15 +129,9 @@ impl<'r> Digesting<'r> {
         Digesting { content, hasher }
     }
 
-    /// The first 12 digits of the content's SHA-256, enough to tell versions apart.
-    fn digest(self) -> String {
-        let digest = self.hasher.finalize();
-        let digits: String = digest
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("sha256:{digits}")
+    /// The content's SHA-256.
+    fn digest(self) -> checksums::Digest {
+        checksums::Digest(self.hasher.finalize().into())
     }
 }
 

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod checksums;
 mod format;
 mod index;
 mod key;
@@ -33,6 +34,7 @@ mod records;
 mod schedule;
 mod source;
 
+pub use checksums::Checksums;
 pub use library::{Library, Limits, ListStatus, Outcome, Reload, Selection, Settings};
 pub use line::{BadLine, Entry};
 pub use list::{Class, Hit, List, ListKind, Match, Scope};

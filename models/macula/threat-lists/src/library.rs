@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{info, warn};
 
+use crate::checksums::{Checksums, Expected};
 use crate::format::Input;
 use crate::list::{List, ListKind};
 use crate::lists::Lists;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where the entries of long lists are kept, in files without a name.
     pub scratch: PathBuf,
+    /// The file with the [`Checksums`](crate::Checksums) of the lists. It is read whenever lists are looked at.
+    pub checksums: Option<PathBuf>,
 }
 
 /// How far a list may change at once.
@@ -74,6 +77,7 @@ impl Default for Settings {
         Settings {
             limits: Limits::default(),
             scratch: std::env::temp_dir(),
+            checksums: None,
         }
     }
 }
@@ -211,7 +215,7 @@ impl Library {
             shelf: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
         };
-        let (files, strangers) = library.source.files().await?;
+        let (files, strangers) = library.files().await?;
         if let Some(stranger) = strangers.into_iter().next() {
             return Err(stranger);
         }
@@ -274,7 +278,7 @@ impl Library {
         force: bool,
     ) -> Result<Vec<Reload>, ListsError> {
         let _one_at_a_time = self.reloading.lock().await;
-        let found = self.source.files().await;
+        let found = self.files().await;
         let problem = match &found {
             Ok((_, strangers)) => strangers.first().map(ToString::to_string),
             Err(error) => Some(describe(error)),
@@ -302,6 +306,23 @@ impl Library {
         }
         reloads.extend(self.miss(&files, selection, force));
         Ok(reloads)
+    }
+
+    /// The files there are, each with what is asked of it, and what is no list.
+    async fn files(&self) -> Result<(Vec<ListFile>, Vec<ListsError>), ListsError> {
+        let (mut files, strangers) = self.source.files().await?;
+        if let Some(path) = &self.settings.checksums {
+            let checksums = Checksums::read(path).await;
+            let checksums = checksums.map_err(|source| ListsError::Checksums {
+                path: path.clone(),
+                source,
+            })?;
+            for file in &mut files {
+                let name = self.source.name_of(file);
+                file.stamp.expected = checksums.expect(&name, file.kind);
+            }
+        }
+        Ok((files, strangers))
     }
 
     /// Follows the changes until it is dropped: of a folder of this machine at once, of other places by the schedule.
@@ -360,6 +381,9 @@ impl Library {
     /// Reads a list, aside.
     async fn read(&self, file: &ListFile) -> Result<List, ListsError> {
         let path = self.source.path_of(file);
+        if file.stamp.expected == Expected::Vouched {
+            return Err(ListsError::NotVouched { path });
+        }
         let unreadable = |source| ListsError::Read {
             path: path.clone(),
             source,
@@ -388,6 +412,15 @@ impl Library {
         });
         let read = read.await.map_err(std::io::Error::other);
         let list = read.and_then(|list| list).map_err(unreadable)?;
+        if let Expected::This(expected) = file.stamp.expected
+            && expected != list.digest()
+        {
+            return Err(ListsError::Checksum {
+                path,
+                expected: expected.to_string(),
+                found: list.digest().to_string(),
+            });
+        }
         for bad in list.set_aside().iter().take(10) {
             warn!(path = shown, line = bad.line, reason = %bad.reason, "list line set aside");
         }

@@ -10,6 +10,7 @@ use prefix_trie::PrefixMap;
 use serde::Serialize;
 use tracing::error;
 
+use crate::checksums::Digest;
 use crate::index::{Index, IndexBuilder};
 use crate::key::Key;
 use crate::line::{BadLine, Entry, Pattern};
@@ -66,6 +67,7 @@ pub struct List {
     records: Records,
     set_aside: SetAside,
     written: Timestamp,
+    digest: Digest,
 }
 
 /// The ranges of a list, and where their entries stand.
@@ -250,6 +252,7 @@ impl ListBuilder {
             records,
             set_aside: self.set_aside,
             written: Timestamp::now(),
+            digest: Digest([0; 32]),
         })
     }
 }
@@ -319,6 +322,17 @@ impl List {
     /// When its file was written, or, if it was not made of a file, the list.
     pub fn written(&self) -> Timestamp {
         self.written
+    }
+
+    /// The same list, of a content with this digest.
+    pub(crate) fn with_digest(mut self, digest: Digest) -> List {
+        self.digest = digest;
+        self
+    }
+
+    /// The digest of the content it was made of.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The same list, of a file that was written then.

@@ -14,6 +14,7 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use url::Url;
 
+use crate::checksums::Expected;
 use crate::format::Format;
 use crate::line::BadLine;
 use crate::list::ListKind;
@@ -44,6 +45,8 @@ pub(crate) struct Stamp {
     size: u64,
     modified: i64,
     tag: Option<String>,
+    /// What is asked of it: if that changes, it is looked at anew.
+    pub(crate) expected: Expected,
 }
 
 impl Source {
@@ -135,11 +138,20 @@ impl Source {
     }
 
     fn path(&self, location: &Path) -> String {
+        format!("{}/{}", self.place, self.below(location))
+    }
+
+    /// The name of a file from the place on, like `feeds/phish.txt`.
+    pub(crate) fn name_of(&self, file: &ListFile) -> String {
+        self.below(&file.location)
+    }
+
+    fn below(&self, location: &Path) -> String {
         let below: Vec<_> = location
             .prefix_match(&self.prefix)
             .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect())
             .unwrap_or_default();
-        format!("{}/{}", self.place, below.join("/"))
+        below.join("/")
     }
 
     /// A file's content, from its beginning. What is not of this machine is copied into `folder` first.
@@ -181,6 +193,7 @@ impl ListFile {
                 size: object.size,
                 modified: object.last_modified.timestamp_micros(),
                 tag: object.e_tag.clone(),
+                expected: Expected::Anything,
             },
             location: object.location.clone(),
         }
@@ -206,11 +219,13 @@ impl ListsError {
     /// Whether it may go well the next time although nothing has changed.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            ListsError::Store { .. } => true,
+            ListsError::Store { .. } | ListsError::Checksums { .. } => true,
             ListsError::Read { source, .. } => source.kind() != io::ErrorKind::InvalidData,
             ListsError::NoLists { .. }
             | ListsError::UnknownList { .. }
-            | ListsError::NothingUsable { .. } => false,
+            | ListsError::NothingUsable { .. }
+            | ListsError::Checksum { .. }
+            | ListsError::NotVouched { .. } => false,
         }
     }
 }
@@ -250,6 +265,32 @@ pub enum ListsError {
         "`{path}` is no list: its name must begin with whitelist, blacklist or darklist, or it belongs into the folder feeds"
     )]
     UnknownList {
+        /// The file.
+        path: String,
+    },
+    /// The file with the checksums.
+    #[error("could not read the checksums of lists in `{path}`")]
+    Checksums {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A list that is not what somebody vouches for.
+    #[error("the list `{path}` has the SHA-256 digest {found}, and {expected} is expected")]
+    Checksum {
+        /// The file.
+        path: String,
+        /// The digest that was told.
+        expected: String,
+        /// Its own.
+        found: String,
+    },
+    /// A list that decides alone and that nobody vouches for.
+    #[error(
+        "the checksums of lists do not name `{path}`; a whitelist or blacklist is not taken without"
+    )]
+    NotVouched {
         /// The file.
         path: String,
     },

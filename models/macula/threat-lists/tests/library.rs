@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hdfs_native_object_store::HdfsObjectStoreBuilder;
 use object_store::ObjectStoreExt;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use test_support::{Hdfs, eventually};
 use threat_lists::{Library, Lists, Outcome, Schedule, Selection, Settings};
@@ -156,6 +157,82 @@ async fn a_truncated_or_swollen_list_does_not_take_the_place_of_a_good_one() {
     assert_eq!(outcomes(&library, true).await, [reloaded]);
     assert!(!knows(&library.current(), "name999.test"));
     assert_eq!(library.status()[0].problem, None);
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_what_somebody_vouches_for_does_not_take_the_place_of_a_good_one() {
+    let folder = with(&[
+        ("whitelist.txt", "good.test"),
+        ("feeds/a.txt", "a.test"),
+        ("feeds/b.txt", "b.test"),
+    ]);
+    let elsewhere = TempDir::new().unwrap();
+    let sums = elsewhere.path().join("SHA256SUMS");
+    let vouch = |files: &[&str]| {
+        let line = |file: &&str| {
+            let digest = Sha256::digest(fs::read(folder.path().join(file)).unwrap());
+            let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+            format!("{}  {file}\n", digits.collect::<String>())
+        };
+        fs::write(&sums, files.iter().map(line).collect::<String>()).unwrap();
+    };
+    let settings = || Settings {
+        checksums: Some(sums.clone()),
+        ..Settings::default()
+    };
+    let place = folder.path().to_str().unwrap();
+    let refused = async || {
+        let opened = Library::open(place, settings()).await;
+        opened.unwrap_err().to_string()
+    };
+    assert!(
+        refused().await.contains("SHA256SUMS"),
+        "there is no such file"
+    );
+    vouch(&["feeds/a.txt"]);
+    assert!(
+        refused().await.contains("do not name"),
+        "of a whitelist they must"
+    );
+    vouch(&["whitelist.txt", "feeds/a.txt"]);
+    let library = Library::open(place, settings()).await.unwrap();
+    assert!(
+        knows(&library.current(), "b.test"),
+        "of a feed they need not"
+    );
+    // Whoever can write the list cannot write the checksum. Force does not help.
+    fs::write(folder.path().join("whitelist.txt"), "evil.test").unwrap();
+    fs::write(folder.path().join("feeds/a.txt"), "other.test").unwrap();
+    fs::write(folder.path().join("feeds/b.txt"), "another.test").unwrap();
+    for force in [false, true, false] {
+        let outcomes = outcomes(&library, force).await;
+        for at in [0, 1] {
+            let Outcome::Kept { reason } = &outcomes[at] else {
+                panic!("{at} was taken: {outcomes:?}");
+            };
+            assert!(reason.contains("SHA-256"), "{reason}");
+            assert_eq!(library.status()[at].problem.as_ref(), Some(reason));
+        }
+        let lists = library.current();
+        assert!(knows(&lists, "good.test") && knows(&lists, "another.test"));
+        assert!(!knows(&lists, "evil.test"));
+    }
+    // The word for it comes later than the list.
+    vouch(&["whitelist.txt", "feeds/a.txt"]);
+    let taken = outcomes(&library, false).await;
+    let reloaded = Outcome::Reloaded {
+        before: 1,
+        entries: 1,
+    };
+    assert_eq!(taken, [reloaded.clone(), reloaded, Outcome::Unchanged]);
+    let lists = library.current();
+    assert!(knows(&lists, "evil.test") && !knows(&lists, "good.test"));
+    // Checksums that cannot be read take nothing away.
+    fs::write(&sums, "nonsense\n").unwrap();
+    let error = library.reload(&Selection::All, true).await.unwrap_err();
+    assert!(error.to_string().contains("SHA256SUMS"), "{error}");
+    assert!(library.problem().unwrap().contains("line 1"));
+    assert!(knows(&library.current(), "evil.test"));
 }
 
 #[tokio::test]
