@@ -59,7 +59,9 @@ impl Calibration {
         ) else {
             return if after == 0 { 0.0 } else { 100.0 };
         };
-        let along = f64::from(margin - below.0) / f64::from(above.0 - below.0);
+        // Wide enough that no difference of two margins is infinite.
+        let [margin, from, to] = [margin, below.0, above.0].map(f64::from);
+        let along = (margin - from) / (to - from);
         below.1 + along * (above.1 - below.1)
     }
 
@@ -126,6 +128,14 @@ mod tests {
                 "{score}: {reached}"
             );
         }
+    }
+
+    #[test]
+    fn a_scale_as_wide_as_numbers_go_has_a_score_for_every_margin() {
+        let text = "[[-3e38, 0.0], [3e38, 100.0]]";
+        let wide = serde_json::from_str::<Calibration>(text).expect("must be read");
+        let scores = [f32::MIN, -3e38, 0.0, 2e38, f32::MAX].map(|margin| wide.score(margin));
+        assert_eq!(scores.map(f64::round), [0.0, 0.0, 50.0, 83.0, 100.0]);
     }
 
     #[test]
