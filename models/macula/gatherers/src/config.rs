@@ -203,5 +203,8 @@ mod tests {
         assert_eq!(config.gatherers.len(), 2);
         assert!(!format!("{config:?}").contains("secret"));
         assert!(Config::parse("[gatherers.geo]\nfile = []").is_err());
+        // Now and so long together are no time that there is.
+        let endless = Config::parse("deadline = \"500000000000years\"").unwrap_err();
+        assert!(endless.to_string().contains("100 years"), "{endless}");
     }
 }

@@ -50,4 +50,4 @@ pub use source::{
     HttpSource, HttpSourceConfig, HttpSourceError, Question, RecentDomain, SafeBrowsing,
     SafeBrowsingError, Source, SubjectForm,
 };
-pub use span::Span;
+pub use span::{Span, SpanError};

@@ -23,16 +23,34 @@ impl Span {
     }
 }
 
+/// What nobody means to wait for, and clocks cannot count.
+const TOO_LONG: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// A text that is no length of time.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SpanError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] humantime::DurationError),
+    /// It is longer than a century.
+    #[error("it is longer than 100 years")]
+    TooLong,
+}
+
 impl FromStr for Span {
-    type Err = humantime::DurationError;
+    type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Span)
+        let span = humantime::parse_duration(text)?;
+        if span > TOO_LONG {
+            return Err(SpanError::TooLong);
+        }
+        Ok(Span(span))
     }
 }
 
 impl TryFrom<String> for Span {
-    type Error = humantime::DurationError;
+    type Error = SpanError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
