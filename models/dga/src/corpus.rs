@@ -45,6 +45,18 @@ impl List {
         File::open(path)
             .and_then(|file| file.take(MAX_LIST).read_to_end(&mut bytes))
             .map_err(read)?;
+        List::parse(path, bytes)
+    }
+
+    /// Reads the content of a list; `path` is where it came from.
+    ///
+    /// # Errors
+    /// When it is no text, or holds no name.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<List, CorpusError> {
+        let read = |source| CorpusError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let digest = Sha256::digest(&bytes)
             .iter()
             .map(|byte| format!("{byte:02x}"))

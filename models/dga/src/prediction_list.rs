@@ -48,6 +48,16 @@ impl PredictionLists {
         Ok(lists)
     }
 
+    /// Reads the text of a list; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// When a line is none of a list.
+    pub fn parse(path: &Path, text: &str) -> Result<PredictionLists, PredictionListError> {
+        let mut lists = PredictionLists::default();
+        lists.add(path, text)?;
+        Ok(lists)
+    }
+
     fn add(&mut self, path: &Path, text: &str) -> Result<(), PredictionListError> {
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default();
@@ -134,8 +144,7 @@ mod tests {
     use super::*;
 
     fn lists(text: &str) -> Result<PredictionLists, PredictionListError> {
-        let mut lists = PredictionLists::default();
-        lists.add(Path::new("list"), text).map(|()| lists)
+        PredictionLists::parse(Path::new("list"), text)
     }
 
     #[test]

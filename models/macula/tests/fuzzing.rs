@@ -4,28 +4,44 @@
 #[path = "../fuzz/entries.rs"]
 mod entries;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use entries::ENTRIES;
 use proptest::prelude::*;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
+/// What every entry begins with.
+static CORPUS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> = LazyLock::new(|| {
+    let named = ENTRIES.iter().map(|(name, _)| (*name, corpus(name)));
+    named.collect()
+});
+
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(FUZZ).join("corpus").join(name);
-    let files = fs::read_dir(folder).expect("every entry has a corpus");
-    let mut seeds: Vec<_> = files
-        .map(|file| fs::read(file.expect("readable").path()).expect("readable"))
-        .collect();
-    // Whole models are too large for a corpus, and too good not to be changed.
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boosted-trees/tests/data");
-    match name {
-        "trees_json" => seeds.push(fs::read(golden.join("golden.model.json")).expect("a model")),
-        "trees_ubjson" => seeds.push(fs::read(golden.join("golden.model.ubj")).expect("a model")),
-        _ => {}
-    }
+    let mut seeds = files(&Path::new(FUZZ).join("corpus").join(name));
+    // What is there in any case need not be in the corpus, too.
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let golden = models.join("boosted-trees/tests/data");
+    let one = |file: &str| vec![fs::read(golden.join(file)).expect("a model")];
+    seeds.extend(match name {
+        "trees_json" => one("golden.model.json"),
+        "trees_ubjson" => one("golden.model.ubj"),
+        "answer" => files(&models.join("macula/gatherers/tests/fixtures")),
+        "mapping" => files(&models.join("macula/gatherers/mappings")),
+        _ => Vec::new(),
+    });
     seeds
+}
+
+/// What the files of a folder hold, in the order of their names.
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(folder).expect("there is such a folder");
+    let paths: BTreeSet<_> = files.map(|file| file.expect("readable").path()).collect();
+    let read = |path| fs::read(path).expect("readable");
+    paths.into_iter().map(read).collect()
 }
 
 #[test]
@@ -36,12 +52,14 @@ fn every_entry_has_a_target_a_corpus_and_passes_it() {
         let target = Path::new(FUZZ).join(format!("fuzz_targets/{name}.rs"));
         let target = fs::read_to_string(target).expect("a target");
         assert!(target.contains(&format!("entries::{name}(")), "{name}");
-        let seeds = corpus(name);
+        let seeds = &CORPUS[name];
         assert!(!seeds.is_empty(), "{name}");
         for seed in seeds {
-            entry(&seed);
+            entry(seed);
         }
     }
+    let targets = fs::read_dir(Path::new(FUZZ).join("fuzz_targets")).expect("there are targets");
+    assert_eq!(targets.count(), ENTRIES.len());
 }
 
 /// What a fuzzer does to a seed: overwrite, insert, cut out, repeat.
@@ -96,8 +114,8 @@ proptest! {
         seed in any::<prop::sample::Index>(), changes in prop::collection::vec(change(), 1..8),
     ) {
         for (name, entry) in ENTRIES {
-            let seeds = corpus(name);
-            entry(&changed(seed.get(&seeds).clone(), &changes));
+            let seed = seed.get(&CORPUS[name]).clone();
+            entry(&changed(seed, &changes));
         }
     }
 

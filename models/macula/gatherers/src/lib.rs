@@ -23,6 +23,8 @@ mod gate;
 mod gatherer;
 mod gatherers;
 mod mapping;
+#[doc(hidden)]
+pub mod parsers;
 mod query_log;
 mod quota;
 mod selection;

@@ -15,6 +15,7 @@ use indicators::{DomainName, Host, Indicator};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use dns::understood as dns_reply;
 pub use dns::{DnsConfig, DnsSource};
 pub use geo_files::{GeoFiles, GeoFilesError};
 pub use http::{HttpSource, HttpSourceConfig, HttpSourceError};

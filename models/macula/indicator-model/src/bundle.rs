@@ -143,6 +143,15 @@ impl Bundle {
         })
     }
 
+    /// A bundle of what its files hold.
+    pub fn of_files(manifest: Vec<u8>, trees: Vec<u8>) -> Bundle {
+        Bundle {
+            manifest,
+            trees_name: TREES[0],
+            trees,
+        }
+    }
+
     /// Reads the files of a folder.
     ///
     /// # Errors

@@ -275,6 +275,26 @@ impl List {
             .expect("memory is readable and writable")
     }
 
+    /// Makes a list of the content of a file with this extension (`txt`, `csv` or `json`), in memory. What can't be used of it
+    /// is in [`set_aside`](Self::set_aside).
+    ///
+    /// # Errors
+    /// When there are no lists with this extension, or the content is as a whole not of its form.
+    pub fn parse_as(kind: ListKind, name: &str, extension: &str, bytes: &[u8]) -> io::Result<List> {
+        let input = crate::format::Input {
+            kind,
+            name,
+            folder: &std::env::temp_dir(),
+            now: Timestamp::now(),
+        };
+        let format = crate::format::Format::of_extension(extension);
+        let format = format.ok_or_else(|| {
+            let reason = format!("there are no lists with the extension `{extension}`");
+            io::Error::new(io::ErrorKind::InvalidInput, reason)
+        })?;
+        format.read(&input, &mut &*bytes)
+    }
+
     /// What it means to be on it.
     pub fn kind(&self) -> ListKind {
         self.kind

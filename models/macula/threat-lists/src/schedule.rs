@@ -113,7 +113,7 @@ impl Schedule {
     }
 
     /// How long it is until something is due. An expression that never comes true again is not waited for.
-    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+    pub fn wait(&self, now: Timestamp) -> Option<Duration> {
         let first = self.next(now).map(|(_, at)| at).min()?;
         Duration::try_from(now.until(first).ok()?).ok()
     }

@@ -338,15 +338,7 @@ impl DnsSource {
     ) -> Result<Vec<IpAddr>, Failure> {
         let mut at = name.clone();
         for _ in 0..ALIASES {
-            let records = answer.answers.iter().filter(|record| record.name == at);
-            let mut addresses = Vec::new();
-            let mut alias = None;
-            for record in records {
-                addresses.extend(address_of(record));
-                if let RData::CNAME(target) = &record.data {
-                    alias = Some(target.0.clone());
-                }
-            }
+            let (addresses, alias) = led_to(&answer, &at);
             if !addresses.is_empty() {
                 return Ok(addresses);
             }
@@ -449,6 +441,32 @@ fn name_server(record: &Record) -> Option<&Name> {
         return Some(&server.0);
     }
     None
+}
+
+/// Where a reply says that a name leads: to these addresses, or to another name.
+fn led_to(reply: &Message, name: &Name) -> (Vec<IpAddr>, Option<Name>) {
+    let (mut addresses, mut alias) = (Vec::new(), None);
+    for record in reply.answers.iter().filter(|record| record.name == *name) {
+        addresses.extend(address_of(record));
+        if let RData::CNAME(target) = &record.data {
+            alias = Some(target.0.clone());
+        }
+    }
+    (addresses, alias)
+}
+
+/// What is made of a packet that came as the reply to a question for the addresses of `name` in `zone`: those addresses, and the
+/// zone it sends us to. For [`crate::parsers`].
+pub(crate) fn understood(
+    packet: &[u8],
+    name: &str,
+    zone: &str,
+) -> Option<(Vec<IpAddr>, Option<String>)> {
+    let (name, zone) = (absolute(name).ok()?, absolute(zone).ok()?);
+    let reply = authority::read(packet, &name, RecordType::A)?;
+    let (addresses, _) = led_to(&reply, &name);
+    let below = referred(&reply, &name, &zone);
+    Some((addresses, below.map(|(zone, _)| zone.to_ascii())))
 }
 
 /// The zone below `above` to which a reply sends us, and its servers.

@@ -35,19 +35,23 @@ impl GeoFiles {
     pub fn open(mapping: Mapping, files: &[PathBuf]) -> Result<GeoFiles, GeoFilesError> {
         let readers = files.iter().map(|file| open(file));
         let readers = readers.collect::<Result<Vec<_>, _>>()?;
+        Ok(GeoFiles::of(mapping, readers))
+    }
+
+    pub(crate) fn of(mapping: Mapping, readers: Vec<Reader<Vec<u8>>>) -> GeoFiles {
         let builds = readers.iter().map(|reader| {
             let about = reader.metadata();
             format!("-{}", about.build_epoch)
         });
-        Ok(GeoFiles {
+        GeoFiles {
             version: builds.fold(mapping.version().to_owned(), |all, one| all + &one),
             features: mapping.features(),
             mapping,
             readers,
-        })
+        }
     }
 
-    fn look_up(&self, subject: &str, now: Timestamp) -> Result<Content, Failure> {
+    pub(crate) fn look_up(&self, subject: &str, now: Timestamp) -> Result<Content, Failure> {
         let ip = subject
             .parse()
             .map_err(|_| Failure::Malformed("no address".into()))?;

@@ -89,6 +89,14 @@ async fn by_tcp(server: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result
     Err(io::Error::other("a reply to another question"))
 }
 
+/// What a packet says, if it is the reply to such a question by a number that fits.
+pub(super) fn read(packet: &[u8], name: &Name, kind: RecordType) -> Option<Message> {
+    let reply = Message::from_vec(packet).ok()?;
+    let mut query = query(name, kind);
+    query.metadata.id = reply.metadata.id;
+    answers(&reply, &query).then_some(reply)
+}
+
 /// Whoever guesses the port still has to guess the number.
 fn answers(reply: &Message, query: &Message) -> bool {
     reply.metadata.id == query.metadata.id
