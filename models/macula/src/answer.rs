@@ -17,6 +17,7 @@ use crate::evidence::Evidence;
 use crate::explanation::{CategoryScore, Explanation, summary};
 use crate::feature_set::FeatureSet;
 use crate::judgement::{Source, Verdict};
+use crate::openapi;
 use crate::options::Options;
 use crate::pivot::Pivot;
 use crate::request::ItemError;
@@ -109,7 +110,7 @@ pub struct Meta<'a> {
     pub features: Option<FeatureSet>,
     /// The values of features that the caller told, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, Object>>)]
+    #[schema(schema_with = openapi::values_or_null)]
     pub overrides: Option<&'a BTreeMap<String, gatherers::Value>>,
     /// What the caller should know: parameters that do nothing.
     #[serde(skip_serializing_if = "is_empty")]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::judgement::{Judgement, Source};
+use crate::openapi;
 use crate::pivot::Pivot;
 use crate::score_cache::Judged;
 
@@ -59,7 +60,7 @@ pub struct FeatureReason {
     #[schema(value_type = String)]
     pub category: &'static str,
     /// Its value; null if it had none.
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(schema_with = openapi::value_or_null, required)]
     pub value: Option<gatherers::Value>,
     /// Why it had none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -133,6 +133,29 @@ pub(crate) struct BodyOptions {
     strict: Option<bool>,
 }
 
+/// The value of a feature, or none.
+pub(crate) fn value_or_null() -> Schema {
+    let types = [Type::Number, Type::Boolean, Type::String, Type::Null];
+    ObjectBuilder::new()
+        .schema_type(types.into_iter().collect::<SchemaType>())
+        .description(Some("Its value; null if it had none."))
+        .into()
+}
+
+/// Values of features by their names, or none.
+pub(crate) fn values_or_null() -> Schema {
+    let types = [Type::Number, Type::Boolean, Type::String];
+    let value = ObjectBuilder::new().schema_type(types.into_iter().collect::<SchemaType>());
+    let types = [Type::Object, Type::Null];
+    ObjectBuilder::new()
+        .schema_type(types.into_iter().collect::<SchemaType>())
+        .description(Some(
+            "The values of features that the caller told, if there are any.",
+        ))
+        .additional_properties(Some(Schema::from(value)))
+        .into()
+}
+
 fn kind_or_null() -> Schema {
     or_null(options::kind_schema())
 }
