@@ -31,6 +31,11 @@ impl Drop for Running {
 impl Running {
     /// Starts a server in `folder` and returns when it says that it serves.
     pub(crate) fn start(folder: &Path, more: &[&str]) -> Running {
+        Running::start_with(folder, more, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_with(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_macula"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(["--endpoint-file", "endpoint.dat"])
@@ -42,6 +47,7 @@ impl Running {
             .args(more)
             .current_dir(folder)
             .env_remove("RUST_LOG")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("must start");

@@ -1,0 +1,185 @@
+//! Lists in an object store: a real server of the S3 protocol, asked by the real process with the usual settings.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails its test")]
+
+#[path = "running/process.rs"]
+mod running;
+#[path = "running/server.rs"]
+mod server;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Method, Response};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ObjectStoreExt, PutPayload};
+use running::{Running, endpoint};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s_fs::FileSystem;
+use serde_json::json;
+use server::ask;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+const KEY: &str = "some-key";
+const SECRET: &str = "some-secret";
+
+/// An object store with a bucket `macula`.
+struct Store {
+    url: String,
+    client: AmazonS3,
+    reads: Arc<Mutex<Vec<String>>>,
+    runtime: Runtime,
+    _folder: TempDir,
+}
+
+/// The server, and the objects that were read.
+type Served = (S3Service, Arc<Mutex<Vec<String>>>);
+
+async fn serve(State((service, reads)): State<Served>, request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    let is_object = path
+        .strip_prefix("/macula/")
+        .is_some_and(|key| !key.is_empty());
+    if request.method() == Method::GET && is_object {
+        reads.lock().unwrap().push(path.to_owned());
+    }
+    let request = request.map(s3s::Body::http_body_unsync);
+    service.call(request).await.unwrap().map(Body::new)
+}
+
+impl Store {
+    fn start() -> Store {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("macula")).unwrap();
+        let mut service = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
+        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let reads = Arc::<Mutex<Vec<String>>>::default();
+        let app = Router::new()
+            .fallback(serve)
+            .with_state((service.build(), Arc::clone(&reads)));
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        runtime.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let client = AmazonS3Builder::new()
+            .with_bucket_name("macula")
+            .with_endpoint(&url)
+            .with_allow_http(true)
+            .with_region("us-east-1")
+            .with_access_key_id(KEY)
+            .with_secret_access_key(SECRET);
+        Store {
+            url,
+            client: client.build().unwrap(),
+            reads,
+            runtime,
+            _folder: folder,
+        }
+    }
+
+    fn write(&self, key: &str, content: &'static str) {
+        let key = key.into();
+        let put = self.client.put(&key, PutPayload::from(content));
+        self.runtime.block_on(put).unwrap();
+    }
+
+    /// The objects that were read since this was asked last.
+    fn reads(&self) -> Vec<String> {
+        let mut reads = std::mem::take(&mut *self.reads.lock().unwrap());
+        reads.sort();
+        reads
+    }
+
+    fn variables<'s>(&'s self, secret: &'s str) -> [(&'s str, &'s str); 5] {
+        [
+            ("AWS_ENDPOINT", &self.url),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", KEY),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+        ]
+    }
+}
+
+#[test]
+fn lists_of_an_object_store_are_read_once_and_again_when_they_change() {
+    let store = Store::start();
+    store.write("lists/blacklist.txt", "evil.test\n");
+    store.write("lists/feeds/phish.csv", "domain,weight\nphish.test,0.5\n");
+    store.write("other/whitelist.txt", "evil.test\n");
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--lists", "s3://macula/lists", "--admin", "127.0.0.1:0"];
+    let running = Running::start_with(folder.path(), &more, &store.variables(SECRET));
+    let both = [
+        "/macula/lists/blacklist.txt",
+        "/macula/lists/feeds/phish.csv",
+    ];
+    assert_eq!(store.reads(), both);
+
+    let url = endpoint(folder.path())["url"].as_str().unwrap().to_owned();
+    let public: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let (_, admin) = running.line.split_once("admin=\"http://").unwrap();
+    let (admin, _) = admin.split_once('"').unwrap();
+    let admin: SocketAddr = admin.parse().unwrap();
+    let score = |name: &str| {
+        let path = format!("/api/score?indicators={name}");
+        ask(public, "GET", &path, &[], b"").json()[name]["rescaled"].clone()
+    };
+    let reload = || {
+        let reply = ask(admin, "POST", "/admin/reload", &[], b"");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        store.reads()
+    };
+    assert_eq!(
+        [score("evil.test"), score("phish.test")],
+        [json!(100.0), json!(74.5)]
+    );
+    // What has not changed is not read again.
+    assert_eq!(reload(), [""; 0]);
+    store.write("lists/blacklist.txt", "another-evil.test\n");
+    assert_eq!(reload(), both[..1]);
+    assert_eq!(
+        [score("evil.test"), score("another-evil.test")],
+        [json!(50.0), json!(100.0)]
+    );
+    // One that is no list leaves the last good one.
+    store.write("lists/blacklist.txt", "<html>\n");
+    let refused = ask(admin, "POST", "/admin/reload", &[], b"");
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert_eq!(score("another-evil.test"), json!(100.0));
+    running.stop();
+}
+
+#[test]
+fn an_object_store_that_knows_us_not_ends_the_start_and_is_named() {
+    let store = Store::start();
+    store.write("lists/blacklist.txt", "evil.test\n");
+    let asked = |secret| {
+        Command::new(env!("CARGO_BIN_EXE_macula"))
+            .args(["score", "--lists", "s3://macula/lists", "evil.test"])
+            .envs(store.variables(secret))
+            .output()
+            .unwrap()
+    };
+    let known = asked(SECRET);
+    assert!(
+        known.status.success(),
+        "{}",
+        String::from_utf8_lossy(&known.stderr)
+    );
+    let unknown = asked("another-secret");
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success());
+    assert!(said.contains("`s3://macula/lists`"), "{said}");
+    assert!(
+        !said.contains(SECRET) && !said.contains("another-secret"),
+        "{said}"
+    );
+}
