@@ -98,6 +98,16 @@ impl Schedule {
         let cron = |group: Group| {
             let variable = group.variable();
             let text = variables(variable).unwrap_or_else(|| Schedule::DEFAULT.to_owned());
+            // To the parser a list may have an element that is none, and then nothing fits.
+            let mut elements = text.split_whitespace().flat_map(|field| field.split(','));
+            if elements.any(str::is_empty) {
+                let reason = "an element of a list is empty".to_owned();
+                return Err(ScheduleError {
+                    variable,
+                    text,
+                    reason,
+                });
+            }
             let cron = Cron::from_str(&text).map_err(|error| ScheduleError {
                 variable,
                 text,
@@ -168,5 +178,11 @@ mod tests {
             message.contains("MACULA_WHITELIST_CRON_STR=`every day`"),
             "{message}"
         );
+        // Found by libFuzzer: nothing would ever fit, and it took long to find that out.
+        for empty in ["*/15 * * * ,\r", "1,,2 * * * *", ",5 * * * *"] {
+            let error = Schedule::new(|_| Some(empty.to_owned())).expect_err(empty);
+            assert!(error.to_string().contains("is empty"), "{error}");
+        }
+        assert!(Schedule::new(|_| Some("0,30  4 1,15 * *".to_owned())).is_ok());
     }
 }
