@@ -98,22 +98,14 @@ impl Schedule {
         let cron = |group: Group| {
             let variable = group.variable();
             let text = variables(variable).unwrap_or_else(|| Schedule::DEFAULT.to_owned());
-            // To the parser a list may have an element that is none, and then nothing fits.
-            let mut elements = text.split_whitespace().flat_map(|field| field.split(','));
-            if elements.any(str::is_empty) {
-                let reason = "an element of a list is empty".to_owned();
-                return Err(ScheduleError {
+            match parse(&text) {
+                Ok(cron) => Ok((group, cron)),
+                Err(reason) => Err(ScheduleError {
                     variable,
                     text,
                     reason,
-                });
+                }),
             }
-            let cron = Cron::from_str(&text).map_err(|error| ScheduleError {
-                variable,
-                text,
-                reason: error.to_string(),
-            })?;
-            Ok((group, cron))
         };
         Group::ALL
             .into_iter()
@@ -122,7 +114,7 @@ impl Schedule {
             .map(Schedule)
     }
 
-    /// How long it is until something is due. An expression that never comes true again is not waited for.
+    /// How long it is until something is due.
     pub fn wait(&self, now: Timestamp) -> Option<Duration> {
         let first = self.next(now).map(|(_, at)| at).min()?;
         Duration::try_from(now.until(first).ok()?).ok()
@@ -141,6 +133,21 @@ impl Schedule {
             let at = cron.find_next_occurrence(&zoned, false).ok()?;
             Some((*group, at.timestamp()))
         })
+    }
+}
+
+/// A cron expression that comes true now and then, or what is wrong with the text.
+fn parse(text: &str) -> Result<Cron, String> {
+    // To the parser a list may have an element that is none, and then nothing fits.
+    let mut elements = text.split_whitespace().flat_map(|field| field.split(','));
+    if elements.any(str::is_empty) {
+        return Err("an element of a list is empty".to_owned());
+    }
+    let cron = Cron::from_str(text).map_err(|error| error.to_string())?;
+    // Otherwise the next time would be searched for again and again, through thousands of years.
+    match cron.find_next_occurrence(&Timestamp::now().to_zoned(TimeZone::UTC), false) {
+        Ok(_) => Ok(cron),
+        Err(_) => Err("there is no such day".to_owned()),
     }
 }
 
@@ -183,6 +190,10 @@ mod tests {
             let error = Schedule::new(|_| Some(empty.to_owned())).expect_err(empty);
             assert!(error.to_string().contains("is empty"), "{error}");
         }
-        assert!(Schedule::new(|_| Some("0,30  4 1,15 * *".to_owned())).is_ok());
+        let never = Schedule::new(|_| Some("0 0 31 2 *".to_owned())).expect_err("no such day");
+        assert!(never.to_string().contains("no such day"), "{never}");
+        for good in ["0,30  4 1,15 * *", "0 0 29 2 *"] {
+            assert!(Schedule::new(|_| Some(good.to_owned())).is_ok());
+        }
     }
 }
