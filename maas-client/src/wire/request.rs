@@ -19,6 +19,19 @@ pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// The most bytes of the path in it, as of any path on Linux.
 const MAX_PATH_BYTES: usize = 4096;
 
+/// The fields a request may have: Metron's, and behind `path` our own.
+pub const FIELDS: [&str; 9] = [
+    "name",
+    "version",
+    "numInstances",
+    "memory",
+    "action",
+    "path",
+    "replace",
+    "deadline",
+    "id",
+];
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -94,18 +107,7 @@ impl ModelRequest {
             _ => {}
         }
         let fields = fields(bytes)?;
-        const KNOWN: [&str; 9] = [
-            "name",
-            "version",
-            "numInstances",
-            "memory",
-            "action",
-            "path",
-            "replace",
-            "deadline",
-            "id",
-        ];
-        if let Some(unknown) = fields.keys().find(|k| !KNOWN.contains(&k.as_str())) {
+        if let Some(unknown) = fields.keys().find(|k| !FIELDS.contains(&k.as_str())) {
             return Err(WireError::field(unknown, "is not a field of a request").into());
         }
         let get = |field: &str| fields.get(field).map(AsRef::<RawValue>::as_ref);
