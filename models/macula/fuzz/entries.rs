@@ -314,14 +314,15 @@ pub(crate) fn gathered(data: &[u8]) {
 }
 
 fn judge(model: &IndicatorModel, row: &Row) {
-    let score = model.score(&row.gathered);
+    let readings = model.readings(&row.gathered);
+    let score = model.score(&readings);
     assert!(
         (score.malicious + score.benign - 1.0).abs() < 1e-6,
         "{score:?}"
     );
     assert!((0.0..=100.0).contains(&score.rescaled), "{score:?}");
     assert!((0.0..=1.0).contains(&score.coverage), "{score:?}");
-    let explanation = model.explain(&row.gathered);
+    let explanation = model.explain(&readings);
     let sum: f64 = explanation
         .contributions
         .iter()

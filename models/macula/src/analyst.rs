@@ -9,10 +9,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use gatherers::{GatherOptions, Gathered, Gatherers, Missing, NamesAt};
-use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Score, Tells};
+use gatherers::{GatherOptions, Gatherers, Missing, NamesAt};
+use indicator_model::{Explanation, IndicatorModel, LiveModel, ModelKind, Readings, Score, Tells};
 use indicators::{Host, Indicator};
 use model_evaluation::calibration::OPERATING_POINT;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 /// So many indicators are asked about at once.
@@ -29,7 +30,7 @@ pub struct Analyst {
 #[derive(Debug)]
 pub struct Opinion {
     model: Arc<IndicatorModel>,
-    gathered: Gathered,
+    readings: Readings,
     score: Score,
 }
 
@@ -146,12 +147,14 @@ impl Analyst {
         indicator: &Indicator,
         options: &GatherOptions,
     ) -> Option<Opinion> {
+        // Where nobody has to be waited for, many are scored in one go, and other requests want their turn.
+        consume_budget().await;
         let (kind, subject) = subject(indicator)?;
         let model = Arc::clone(models.of_kind(kind)?);
-        let gathered = self.gatherers.gather(&subject, options).await;
+        let readings = model.readings(&self.gatherers.gather(&subject, options).await);
         Some(Opinion {
-            score: model.score(&gathered),
-            gathered,
+            score: model.score(&readings),
+            readings,
             model,
         })
     }
@@ -196,21 +199,24 @@ impl Opinion {
         self.model.manifest().tells == Tells::Malicious && !found
     }
 
+    /// The features that the model would have liked to know, and why it does not.
+    pub fn missing(&self) -> impl Iterator<Item = (&str, Missing)> {
+        self.model.missing(&self.readings)
+    }
+
     /// Why. Takes far longer than the score.
     pub fn explain(&self) -> Explanation {
-        self.model.explain(&self.gathered)
+        self.model.explain(&self.readings)
     }
 
     /// Whether it may be another one soon although nothing is known to have changed: a source did not answer this time.
     pub(crate) fn may_pass(&self) -> bool {
-        let missing = &self.score.imputed;
-        missing.iter().any(|(_, why)| why.may_pass())
+        self.missing().any(|(_, why)| why.may_pass())
     }
 
     /// About what it takes in memory.
     pub(crate) fn size(&self) -> usize {
-        let features = self.gathered.features.len();
-        size_of::<Opinion>() + features * (size_of::<gatherers::Feature>() + 48)
+        size_of::<Opinion>() + self.readings.size()
     }
 }
 

@@ -501,7 +501,6 @@ impl<'a> PivotAnswer<'a> {
 impl<'a> ModelOpinion<'a> {
     fn of(opinion: &'a Opinion, neutral: f64) -> Self {
         let (manifest, score) = (opinion.model().manifest(), opinion.score());
-        let missing = score.imputed.iter();
         ModelOpinion {
             name: &manifest.name,
             version: &manifest.version,
@@ -511,8 +510,9 @@ impl<'a> ModelOpinion<'a> {
             coverage: score.coverage,
             covered: score.covered,
             silent: opinion.is_silent(neutral),
-            missing: missing
-                .map(|(feature, why)| (feature.as_str(), why.name()))
+            missing: opinion
+                .missing()
+                .map(|(feature, why)| (feature, why.name()))
                 .collect(),
         }
     }

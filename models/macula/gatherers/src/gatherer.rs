@@ -146,13 +146,18 @@ impl Gatherer {
 
     async fn find(self: &Arc<Self>, question: Question, manner: Manner) -> Told {
         let Some(subject) = self.source.subject(&question) else {
-            return missing(Missing::NotApplicable);
+            return fresh(Err(Missing::NotApplicable));
         };
+        if !self.remembers() {
+            let answer = self.ask(&question, &subject, "bypass");
+            let answer = tokio::time::timeout_at(manner.deadline, answer).await;
+            return fresh(answer.unwrap_or(Err(Missing::Timeout)));
+        }
         let key = key(&question, self.source.version(), &subject);
         let now = self.around.clock.now();
         let admitted = gate::admit(self.leaks(), self.max_tlp, manner.handling);
         let mut old = None;
-        if manner.use_cache && self.remembers() {
+        if manner.use_cache {
             match self.cache.get(&key, now).await {
                 Some((answer, Age::Fresh)) => return remembered(answer),
                 Some((answer, Age::Refresh)) => {
@@ -179,15 +184,11 @@ impl Gatherer {
                 is_stale: true,
                 ..remembered(old)
             },
-            (answer, _) => Told {
-                answer,
-                from_cache: false,
-                is_stale: false,
-            },
+            (answer, _) => fresh(answer),
         }
     }
 
-    /// What is on this machine is not worth remembering.
+    /// What is on this machine is neither worth remembering nor asking for together.
     fn remembers(&self) -> bool {
         self.leaks() != Leaks::Nothing
     }
@@ -203,17 +204,15 @@ impl Gatherer {
         let flight_key = key.clone();
         self.flights
             .join(&flight_key, &self.around.tasks, || async move {
-                this.ask(&question, &subject, &key, cache).await
+                let answer = this.ask(&question, &subject, cache).await;
+                if let Ok(answer) = &answer {
+                    this.cache.put(&key, answer.clone()).await;
+                }
+                answer
             })
     }
 
-    async fn ask(
-        &self,
-        question: &Question,
-        subject: &str,
-        key: &str,
-        cache: &'static str,
-    ) -> Landing {
+    async fn ask(&self, question: &Question, subject: &str, cache: &'static str) -> Landing {
         let now = self.around.clock.now();
         if !self.breaker.admits(now) {
             return Err(Missing::Resting);
@@ -228,14 +227,10 @@ impl Gatherer {
         match std::mem::replace(&mut exchange.result, Ok(Content::Nothing)) {
             Ok(content) => {
                 self.breaker.succeeded();
-                let answer = Arc::new(Answer {
+                Ok(Arc::new(Answer {
                     content,
                     fetched_at: now,
-                });
-                if self.remembers() {
-                    self.cache.put(key, answer.clone()).await;
-                }
-                Ok(answer)
+                }))
             }
             Err(failure) => {
                 self.take_failure(&failure);
@@ -328,14 +323,19 @@ impl Gatherer {
 
     /// The features of an answer, as far as they are wanted.
     pub(crate) fn features_of(&self, told: &Told, wanted: &[&FeatureSpec]) -> Vec<Feature> {
-        let reading = |spec: &FeatureSpec| match &told.answer {
+        let reading = |at: usize, spec: &FeatureSpec| match &told.answer {
             Err(why) => Reading::Missing(*why),
             Ok(answer) => match &answer.content {
                 Content::Nothing | Content::Domains(_) | Content::Addresses(_) => {
                     Reading::Missing(Missing::Unknown)
                 }
                 Content::Features(readings) => {
-                    let found = readings.iter().find(|(name, _)| *name == spec.name);
+                    // Most often all are wanted, and told in their order.
+                    let mut likely = readings
+                        .iter()
+                        .skip(at)
+                        .chain(&readings[..at.min(readings.len())]);
+                    let found = likely.find(|(name, _)| *name == spec.name);
                     found.map_or(Reading::Missing(Missing::Absent), |(_, reading)| {
                         reading.clone()
                     })
@@ -343,21 +343,21 @@ impl Gatherer {
             },
         };
         let fetched_at = told.answer.as_ref().ok().map(|answer| answer.fetched_at);
-        let feature = |spec: &&FeatureSpec| Feature {
+        let feature = |(at, spec): (usize, &&FeatureSpec)| Feature {
             name: spec.name.clone(),
             category: spec.category,
-            reading: reading(spec),
+            reading: reading(at, spec),
             gatherer: spec.gatherer.clone(),
             fetched_at,
             from_cache: told.from_cache,
         };
-        wanted.iter().map(feature).collect()
+        wanted.iter().enumerate().map(feature).collect()
     }
 }
 
-fn missing(why: Missing) -> Told {
+fn fresh(answer: Landing) -> Told {
     Told {
-        answer: Err(why),
+        answer,
         from_cache: false,
         is_stale: false,
     }

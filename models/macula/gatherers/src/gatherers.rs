@@ -245,7 +245,9 @@ impl Gatherers {
             fetched_at: None,
             from_cache: false,
         }));
-        features.extend(self.overridden(options));
+        if !options.overrides.is_empty() {
+            features.extend(self.overridden(options));
+        }
         Gathered {
             indicator: indicator.to_string(),
             kind: indicator.kind().into(),

@@ -65,17 +65,31 @@ pub struct Contract {
     columns: usize,
 }
 
-/// A row of a model's columns, and what had to be done to make it.
+/// What a model is told of an indicator: for each feature of its contract, in that order, a value that is one of this feature,
+/// or why there is none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Encoded {
-    /// The columns; NaN where a value is missing and the trees decide.
-    pub row: Vec<f32>,
-    /// Features without a value, and why.
-    pub imputed: Vec<(String, Missing)>,
-    /// Features whose value had to be corrected.
-    pub corrected: Vec<String>,
+pub struct Readings(Box<[Reading]>);
+
+impl Readings {
+    /// All of them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Reading> + Clone {
+        self.0.iter()
+    }
+
     /// The share of the features that have a value, 0 to 1.
-    pub coverage: f64,
+    pub fn coverage(&self) -> f64 {
+        let known = self.iter().filter(|reading| reading.value().is_some());
+        known.count() as f64 / self.0.len() as f64
+    }
+
+    /// About how many bytes they take.
+    pub fn size(&self) -> usize {
+        let text = |reading: &Reading| match reading {
+            Reading::Value(Value::Text(text)) => text.capacity(),
+            Reading::Value(Value::Flag(_) | Value::Number(_)) | Reading::Missing(_) => 0,
+        };
+        size_of_val(&*self.0) + self.iter().map(text).sum::<usize>()
+    }
 }
 
 impl Contract {
@@ -128,58 +142,42 @@ impl Contract {
             .collect()
     }
 
-    /// Makes a row of what was gathered. Never fails: what is no value is missing.
-    pub fn encode(&self, gathered: &Gathered) -> Encoded {
+    /// Picks what the features want out of what was gathered. Never fails: what is no value is missing.
+    pub fn readings(&self, gathered: &Gathered) -> Readings {
         let readings: HashMap<&str, &Reading> = gathered
             .features
             .iter()
             .map(|feature| (feature.name.as_str(), &feature.reading))
             .collect();
-        self.encode_readings(|name| readings.get(name).copied())
+        self.readings_by(|name| readings.get(name).copied())
     }
 
-    pub(crate) fn encode_readings<'a>(
+    pub(crate) fn readings_by<'a>(
         &self,
         reading_of: impl Fn(&str) -> Option<&'a Reading>,
-    ) -> Encoded {
-        let mut encoded = Encoded {
-            row: Vec::with_capacity(self.columns),
-            imputed: Vec::new(),
-            corrected: Vec::new(),
-            coverage: 0.0,
+    ) -> Readings {
+        let pick = |feature: &FeatureContract| match reading_of(&feature.name) {
+            None => Reading::Missing(Missing::Absent),
+            Some(Reading::Value(value)) if feature.take(value).is_none() => {
+                Reading::Missing(Missing::Unexpected)
+            }
+            Some(reading) => reading.clone(),
         };
-        for feature in &self.features {
-            let taken = match reading_of(&feature.name) {
-                None => Err(Missing::Absent),
-                Some(Reading::Missing(why)) => Err(*why),
-                Some(Reading::Value(value)) => feature.take(value).ok_or(Missing::Unexpected),
-            };
-            match taken {
-                Ok(taken) => {
-                    if taken.corrected {
-                        encoded.corrected.push(feature.name.clone());
-                    }
-                    feature.push(&taken.value, &mut encoded.row);
-                }
-                Err(why) => {
-                    encoded.imputed.push((feature.name.clone(), why));
-                    match &feature.impute {
-                        Some(value) => feature.push(value, &mut encoded.row),
-                        None => feature.push_missing(&mut encoded.row),
-                    }
-                }
+        Readings(self.features.iter().map(pick).collect())
+    }
+
+    /// The columns of a model's row; NaN where a value is missing and the trees decide.
+    pub fn row(&self, readings: &Readings) -> Vec<f32> {
+        let mut row = Vec::with_capacity(self.columns);
+        for (feature, reading) in self.features.iter().zip(readings.iter()) {
+            let taken = reading.value().and_then(|value| feature.take(value));
+            match taken.as_ref().or(feature.impute.as_ref()) {
+                Some(value) => feature.push(value, &mut row),
+                None => feature.push_missing(&mut row),
             }
         }
-        let known = self.features.len() - encoded.imputed.len();
-        encoded.coverage = known as f64 / self.features.len() as f64;
-        encoded
+        row
     }
-}
-
-/// A value of the right type, and whether it came so.
-struct Taken {
-    value: Value,
-    corrected: bool,
 }
 
 impl FeatureContract {
@@ -203,7 +201,7 @@ impl FeatureContract {
             }
         }
         if let Some(value) = &self.impute {
-            let fits = self.take(value).is_some_and(|taken| !taken.corrected);
+            let fits = self.take(value).as_ref() == Some(value);
             if !fits {
                 return Err(wrong("it is imputed with what is no value of it"));
             }
@@ -211,11 +209,11 @@ impl FeatureContract {
         Ok(())
     }
 
-    /// The value in the type of this feature, if it can be brought there.
-    fn take(&self, value: &Value) -> Option<Taken> {
-        match &self.encoding {
+    /// The value in the type and range of this feature, if it can be brought there.
+    fn take(&self, value: &Value) -> Option<Value> {
+        Some(match &self.encoding {
             Encoding::Number { min, max } => {
-                let number = match value {
+                let number: f64 = match value {
                     Value::Number(number) => *number,
                     Value::Text(text) => text.trim().parse().ok()?,
                     Value::Flag(_) => return None,
@@ -223,37 +221,21 @@ impl FeatureContract {
                 if !number.is_finite() {
                     return None;
                 }
-                let drawn = number.clamp(*min, *max);
-                Some(Taken {
-                    corrected: drawn != number || !matches!(value, Value::Number(_)),
-                    value: Value::Number(drawn),
-                })
+                Value::Number(number.clamp(*min, *max))
             }
-            Encoding::Flag => {
-                let flag = match value {
-                    Value::Flag(flag) => *flag,
-                    Value::Number(number) if *number == 0.0 => false,
-                    Value::Number(number) if *number == 1.0 => true,
-                    Value::Text(text) => text.trim().to_ascii_lowercase().parse().ok()?,
-                    Value::Number(_) => return None,
-                };
-                Some(Taken {
-                    corrected: !matches!(value, Value::Flag(_)),
-                    value: Value::Flag(flag),
-                })
-            }
+            Encoding::Flag => Value::Flag(match value {
+                Value::Flag(flag) => *flag,
+                Value::Number(number) if *number == 0.0 => false,
+                Value::Number(number) if *number == 1.0 => true,
+                Value::Text(text) => text.trim().to_ascii_lowercase().parse().ok()?,
+                Value::Number(_) => return None,
+            }),
             Encoding::Text { .. } => match value {
-                Value::Text(_) => Some(Taken {
-                    corrected: false,
-                    value: value.clone(),
-                }),
-                Value::Number(number) => Some(Taken {
-                    corrected: true,
-                    value: Value::Text(number.to_string()),
-                }),
-                Value::Flag(_) => None,
+                Value::Text(text) => Value::Text(text.clone()),
+                Value::Number(number) => Value::Text(number.to_string()),
+                Value::Flag(_) => return None,
             },
-        }
+        })
     }
 
     fn push(&self, value: &Value, row: &mut Vec<f32>) {
@@ -320,42 +302,43 @@ mod tests {
         contract
     }
 
-    fn encode(readings: &[(&str, Value)]) -> Encoded {
-        let readings: HashMap<&str, Reading> = readings
+    fn readings(told: &[(&str, Value)]) -> Readings {
+        let told: HashMap<&str, Reading> = told
             .iter()
             .map(|(name, value)| (*name, Reading::Value(value.clone())))
             .collect();
-        contract().encode_readings(|name| readings.get(name))
+        contract().readings_by(|name| told.get(name))
     }
 
     #[test]
     fn values_become_columns_and_slips_are_corrected() {
         let text = |text: &str| Value::Text(text.into());
-        let fine = encode(&[
+        let fine = readings(&[
             ("age", Value::Number(7.0)),
             ("listed", Value::Flag(true)),
             ("country", text("DE")),
             ("unheard_of", Value::Number(1.0)),
         ]);
-        assert_eq!(fine.row, [7.0, 1.0, 0.0, 1.0]);
-        assert!(fine.corrected.is_empty() && fine.imputed.is_empty() && fine.coverage == 1.0);
-        let slips = encode(&[
+        assert_eq!(contract().row(&fine), [7.0, 1.0, 0.0, 1.0]);
+        assert_eq!(fine.coverage(), 1.0);
+        let slips = readings(&[
             ("age", text("700")),
             ("listed", Value::Number(1.0)),
             ("country", text("FR")),
         ]);
-        assert_eq!(slips.row, [100.0, 1.0, 0.0, 0.0]);
-        assert_eq!(slips.corrected, ["age", "listed"]);
+        assert_eq!(contract().row(&slips), [100.0, 1.0, 0.0, 0.0]);
+        assert_eq!(slips.coverage(), 1.0);
     }
 
     #[test]
     fn what_is_missing_or_no_value_is_imputed() {
-        let encoded = encode(&[("age", Value::Flag(true))]);
-        assert!(encoded.row[0].is_nan() && encoded.row[2].is_nan() && encoded.row[3].is_nan());
-        assert_eq!(encoded.row[1], 0.0, "the contract's own value");
-        let why: Vec<Missing> = encoded.imputed.iter().map(|(_, why)| *why).collect();
-        assert_eq!(why, [Missing::Unexpected, Missing::Absent, Missing::Absent]);
-        assert_eq!(encoded.coverage, 0.0);
+        let none = readings(&[("age", Value::Flag(true))]);
+        let row = contract().row(&none);
+        assert!(row[0].is_nan() && row[2].is_nan() && row[3].is_nan());
+        assert_eq!(row[1], 0.0, "the contract's own value");
+        let why = [Missing::Unexpected, Missing::Absent, Missing::Absent];
+        assert!(none.iter().eq(&why.map(Reading::Missing)));
+        assert_eq!(none.coverage(), 0.0);
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod live;
 mod model;
 
 pub use bundle::{Bundle, BundleError, Manifest, ModelKind, Tells, TrainingData};
-pub use contract::{Contract, ContractError, Encoding, FeatureContract};
+pub use contract::{Contract, ContractError, Encoding, FeatureContract, Readings};
 pub use live::{LiveModel, LiveModelError, Refreshed};
 pub use model::{CategoryShare, Contribution, Explanation, IndicatorModel, ModelError, Score};

@@ -7,7 +7,7 @@ use gatherers::{Category, Gathered, Missing, Reading};
 use serde::Serialize;
 
 use crate::bundle::{Bundle, BundleError, Manifest};
-use crate::contract::Encoded;
+use crate::contract::Readings;
 
 /// How far a golden example's margin may be off: less than any score shows.
 const GOLDEN_TOLERANCE: f32 = 1e-5;
@@ -24,7 +24,7 @@ pub struct IndicatorModel {
 }
 
 /// What a model says of an indicator.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Score {
     /// How likely it is malicious, 0 to 1.
     pub malicious: f64,
@@ -36,10 +36,6 @@ pub struct Score {
     pub coverage: f64,
     /// Whether that is enough for the answer to mean much.
     pub covered: bool,
-    /// Features without a value, and why.
-    pub imputed: Vec<(String, Missing)>,
-    /// Features whose value had to be corrected.
-    pub corrected: Vec<String>,
 }
 
 /// Why a model says what it says. `base` and all contributions add up to the margin, and so do `base` and all categories.
@@ -129,11 +125,9 @@ impl IndicatorModel {
                 .iter()
                 .map(|(name, value)| (name.as_str(), Reading::Value(value.clone())))
                 .collect();
-            let encoded = self
-                .manifest
-                .features
-                .encode_readings(|name| readings.get(name));
-            let found = self.predictor.margin(&encoded.row);
+            let contract = &self.manifest.features;
+            let readings = contract.readings_by(|name| readings.get(name));
+            let found = self.predictor.margin(&contract.row(&readings));
             // A NaN is within no tolerance.
             let is_right = (found - golden.margin).abs() <= GOLDEN_TOLERANCE;
             if !is_right {
@@ -162,54 +156,53 @@ impl IndicatorModel {
         &self.bundle
     }
 
-    /// Scores. Whatever is missing, there is a score: that of the trees with these features missing.
-    pub fn score(&self, gathered: &Gathered) -> Score {
-        let encoded = self.manifest.features.encode(gathered);
-        let margin = self.predictor.margin(&encoded.row);
-        self.score_of(margin, encoded)
+    /// What the model wants to know of what was gathered.
+    pub fn readings(&self, gathered: &Gathered) -> Readings {
+        self.manifest.features.readings(gathered)
     }
 
-    fn score_of(&self, margin: f32, encoded: Encoded) -> Score {
+    /// Scores. Whatever is missing, there is a score: that of the trees with these features missing.
+    pub fn score(&self, readings: &Readings) -> Score {
+        let margin = self.predictor.margin(&self.manifest.features.row(readings));
         let malicious = f64::from(self.predictor.transform(margin)).clamp(0.0, 1.0);
+        let coverage = readings.coverage();
         Score {
             malicious,
             benign: 1.0 - malicious,
             rescaled: self.manifest.calibration.score(margin),
-            coverage: encoded.coverage,
-            covered: encoded.coverage >= self.manifest.minimum_coverage,
-            imputed: encoded.imputed,
-            corrected: encoded.corrected,
+            coverage,
+            covered: coverage >= self.manifest.minimum_coverage,
         }
     }
 
+    /// The features without a value, each with the reason.
+    pub fn missing<'m>(
+        &'m self,
+        readings: &'m Readings,
+    ) -> impl Iterator<Item = (&'m str, Missing)> {
+        let features = self.manifest.features.features().iter();
+        let told = features.zip(readings.iter());
+        told.filter_map(|(feature, reading)| match reading {
+            Reading::Missing(why) => Some((feature.name.as_str(), *why)),
+            Reading::Value(_) => None,
+        })
+    }
+
     /// What each feature and each category contributed. Exact, and slower than scoring by far.
-    pub fn explain(&self, gathered: &Gathered) -> Explanation {
+    pub fn explain(&self, readings: &Readings) -> Explanation {
         let contract = &self.manifest.features;
-        let encoded = contract.encode(gathered);
-        let of_columns = self.explainer.explain(&encoded.row);
+        let of_columns = self.explainer.explain(&contract.row(readings));
         let of_features = of_columns.by_group(&self.feature_of_columns, contract.features().len());
         let all: f64 = of_features.iter().map(|value| value.abs()).sum();
-        let imputed: HashMap<&str, Missing> = encoded
-            .imputed
-            .iter()
-            .map(|(name, why)| (name.as_str(), *why))
-            .collect();
-        let mut contributions: Vec<Contribution> = contract
-            .features()
-            .iter()
+        let told = contract.features().iter().zip(readings.iter());
+        let mut contributions: Vec<Contribution> = told
             .zip(&of_features)
-            .map(|(feature, contribution)| Contribution {
+            .map(|((feature, reading), contribution)| Contribution {
                 feature: feature.name.clone(),
                 category: feature.category,
                 contribution: *contribution,
                 share: percent(contribution.abs(), all),
-                reading: match (
-                    imputed.get(feature.name.as_str()),
-                    gathered.value(&feature.name),
-                ) {
-                    (None, Some(value)) => Reading::Value(value.clone()),
-                    (why, _) => Reading::Missing(why.copied().unwrap_or(Missing::Absent)),
-                },
+                reading: reading.clone(),
             })
             .collect();
         let categories = self.by_category(&contributions, of_columns.bias);

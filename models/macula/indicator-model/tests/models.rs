@@ -104,7 +104,7 @@ fn make(rounds: usize) -> Made {
     for at in 0..2000 {
         let gathered = gathered(at);
         let label = f32::from(u8::from(is_malicious(&gathered, at)));
-        rows.push(&contract.encode(&gathered).row, label, 1.0);
+        rows.push(&contract.row(&contract.readings(&gathered)), label, 1.0);
     }
     let params = Params {
         rounds,
@@ -127,7 +127,7 @@ fn make(rounds: usize) -> Made {
         });
         Golden {
             values: values.collect(),
-            margin: predictor.margin(&contract.encode(&gathered).row),
+            margin: predictor.margin(&contract.row(&contract.readings(&gathered))),
         }
     });
     let mut manifest = Manifest {
@@ -196,13 +196,13 @@ proptest! {
             // A gatherer that is gone says nothing at all of its features.
             known.features.retain(|feature| feature.reading.value().is_some());
         }
-        let score = MODEL.score(&known);
+        let score = MODEL.score(&MODEL.readings(&known));
         prop_assert_eq!(score.malicious, expected);
         prop_assert!((score.malicious + score.benign - 1.0).abs() < 1e-6);
         prop_assert!((0.0..=100.0).contains(&score.rescaled));
         let missing = row.iter().filter(|value| value.is_nan()).count();
         prop_assert_eq!(score.covered, score.coverage >= 0.5);
-        prop_assert_eq!(score.imputed.is_empty(), missing == 0);
+        prop_assert_eq!(score.coverage == 1.0, missing == 0);
     }
 
     #[test]
@@ -210,10 +210,10 @@ proptest! {
         at in 0_u64..10_000, off in proptest::collection::vec(any::<bool>(), 5)
     ) {
         let known = without(gathered(at), &off);
-        let why = MODEL.explain(&known);
+        let why = MODEL.explain(&MODEL.readings(&known));
         let features: f64 = why.contributions.iter().map(|c| c.contribution).sum();
         let categories: f64 = why.categories.iter().map(|c| c.contribution).sum();
-        let score = MODEL.score(&known);
+        let score = MODEL.score(&MODEL.readings(&known));
         let margin = (score.malicious / score.benign).ln();
         prop_assert!((why.base + features - why.margin).abs() < 1e-9);
         prop_assert!((why.base + categories - why.margin).abs() < 1e-9);
@@ -223,7 +223,7 @@ proptest! {
         let strengths: Vec<f64> = why.contributions.iter().map(|c| c.contribution.abs()).collect();
         prop_assert!(strengths.windows(2).all(|pair| pair[0] >= pair[1]));
         let missing: usize = why.categories.iter().map(|c| c.missing).sum();
-        prop_assert_eq!(missing, score.imputed.len());
+        prop_assert_eq!(missing, MODEL.missing(&MODEL.readings(&known)).count());
     }
 
     #[test]
@@ -235,7 +235,7 @@ proptest! {
         for (at, feature) in strange.features.iter_mut().enumerate() {
             feature.reading = Reading::Value(values[(at + shift) % 3].clone());
         }
-        let score = MODEL.score(&strange);
+        let score = MODEL.score(&MODEL.readings(&strange));
         prop_assert!((score.malicious + score.benign - 1.0).abs() < 1e-6);
     }
 }
@@ -246,7 +246,7 @@ fn young_and_listed_names_score_above_old_ones() {
         let gathered = gathered(at);
         (
             is_malicious(&gathered, at),
-            MODEL.score(&gathered).malicious,
+            MODEL.score(&MODEL.readings(&gathered)).malicious,
         )
     });
     let (malicious, benign): (Vec<_>, Vec<_>) = scores.partition(|(malicious, _)| *malicious);
@@ -442,7 +442,8 @@ async fn whoever_scores_meanwhile_never_notices_a_swap() {
         make(rounds).bundle.write(folder.path()).unwrap();
         let version = format!("1.{rounds}");
         eventually(Duration::from_secs(20), "the new model", async || {
-            let score = live.current().score(&gathered(rounds as u64));
+            let model = live.current();
+            let score = model.score(&model.readings(&gathered(rounds as u64)));
             assert!(score.malicious > 0.0 && score.malicious < 1.0);
             live.current().manifest().version == version
         })

@@ -53,7 +53,9 @@ pub struct LexicalSource {
 impl Default for LexicalSource {
     fn default() -> Self {
         let of_text = FEATURES.map(|(name, value_type)| (name.to_owned(), value_type));
-        let familiar = familiar().map(|(_, name)| (name, ValueType::Number));
+        let familiar = FAMILIAR
+            .iter()
+            .map(|(_, name)| (name.clone(), ValueType::Number));
         let features = of_text.into_iter().chain(familiar);
         LexicalSource {
             features: features
@@ -103,14 +105,15 @@ impl Source for LexicalSource {
 }
 
 /// Where in a row of the detector the features of familiarity are, and what they are called here.
-fn familiar() -> impl Iterator<Item = (usize, String)> {
+static FAMILIAR: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
     let tells = |(_, feature): &(usize, &dga::features::Feature)| match feature.group {
         Group::Familiarity | Group::Flow => true,
         Group::Shape | Group::Digits | Group::Sound => false,
     };
     let found = ROW.iter().enumerate().filter(tells);
-    found.map(|(at, feature)| (at, format!("{NAME}_{}", feature.name)))
-}
+    let named = found.map(|(at, feature)| (at, format!("{NAME}_{}", feature.name)));
+    named.collect()
+});
 
 /// The part of a name in lower-case ASCII that somebody chose: the label left of the suffix.
 pub fn chosen_label(name: &str) -> &str {
@@ -134,13 +137,13 @@ fn readings_by(name: &str, real: &impl Levels) -> Vec<(String, Reading)> {
     let row = row(label.as_bytes(), real);
     // Of a name in another script the letters say nothing.
     let is_known_script = !label.starts_with("xn--");
-    let familiar = familiar().map(|(at, name)| {
+    let familiar = FAMILIAR.iter().map(|(at, name)| {
         let reading = if is_known_script {
-            Reading::number(f64::from(row[at]))
+            Reading::number(f64::from(row[*at]))
         } else {
             Reading::Missing(Missing::NotApplicable)
         };
-        (name, reading)
+        (name.clone(), reading)
     });
     of_text(name).into_iter().chain(familiar).collect()
 }
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn of_a_name_in_another_script_nothing_is_said_about_how_familiar_it_looks() {
-        let familiar: Vec<String> = familiar().map(|(_, name)| name).collect();
+        let familiar: Vec<&String> = FAMILIAR.iter().map(|(_, name)| name).collect();
         for (feature, reading) in readings("www.xn--mnchen-3ya.de") {
             assert_eq!(
                 reading.value().is_none(),

@@ -156,7 +156,7 @@ pub(crate) fn judged<'r>(
 ) -> [Vec<f32>; 2] {
     let mut margins = [Vec::new(), Vec::new()];
     for row in rows {
-        let margin = predictor.margin(&contract.encode(&row.gathered).row);
+        let margin = predictor.margin(&contract.row(&contract.readings(&row.gathered)));
         margins[usize::from(row.label == Label::Malicious)].push(margin);
     }
     margins
@@ -180,9 +180,10 @@ pub fn bundle(
             let value = row.gathered.value(&feature.name)?;
             Some((feature.name.clone(), value.clone()))
         });
+        let readings = learned.contract.readings(&row.gathered);
         Golden {
             values: values.collect(),
-            margin: predictor.margin(&learned.contract.encode(&row.gathered).row),
+            margin: predictor.margin(&learned.contract.row(&readings)),
         }
     });
     let quality = serde_json::to_value(Quality::of(&learned.scores)).map_err(LearnError::Json)?;
@@ -269,7 +270,7 @@ pub(crate) fn grow(
     let mut dataset = Dataset::new(contract.columns());
     for row in rows {
         let label = f32::from(u8::from(row.label == Label::Malicious));
-        dataset.push(&contract.encode(&row.gathered).row, label, 1.0);
+        dataset.push(&contract.row(&contract.readings(&row.gathered)), label, 1.0);
     }
     let params = Params {
         rounds: recipe.rounds,

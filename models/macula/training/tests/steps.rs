@@ -114,7 +114,7 @@ async fn from_a_labelled_set_to_a_model_that_is_as_good_as_it_says() {
         .iter()
         .take(50)
     {
-        let score = model.score(&row.gathered);
+        let score = model.score(&model.readings(&row.gathered));
         let looks_malicious = row
             .gathered
             .indicator
