@@ -1,9 +1,9 @@
-//! Generators of documented families of generated names.
+//! Generators of names in the shapes of documented families.
 //!
-//! Written from what has been published about them: which arithmetic makes the letters, which letters and lengths come out,
-//! what the seed is. They exist so that the detector can be trained on and tested against more shapes than one list has, and
-//! so that names of known seeds can be listed ahead of time. Where a description gives sample names, a test holds the
-//! generator against them; otherwise the shape is what is meant to be right, not each single name.
+//! Written from what has been published about them: which letters and lengths come out, in which order, how many a day. They
+//! exist so that the detector can be trained on and tested against more shapes than one list has. The shape is what is meant
+//! to be right, not each single name: these are not the names that a botnet asks for. Where a description gives sample names
+//! a test holds the generator against them.
 
 mod pronounceable;
 mod random;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_the_published_ones() {
+    fn names_are_as_long_as_their_generators_say() {
         for (name, lengths) in [
             ("banjori", 26..=26),
             ("chinad", 16..=16),

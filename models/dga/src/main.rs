@@ -31,7 +31,7 @@ enum Command {
     Train(Train),
     /// Measure a recipe on folds of the lists and on families left out, or a model that exists on the lists.
     Evaluate(Evaluate),
-    /// Print the names a family's generator makes, as a prediction list.
+    /// Print names in the shape of a family's, for training and trials, as a prediction list.
     Generate(Generate),
     /// Print what is promised about the HTTP API, as an OpenAPI 3.1 document.
     #[command(name = "openapi")]

@@ -1,8 +1,8 @@
 //! Names that are known to be coming.
 //!
-//! Where the seed of a family is known, its names can be listed before anybody asks for them. That finds families that string
-//! words together, which no look at a single name could, and it names the family. The lists are the user's: `dga generate`
-//! makes them from words and seeds, and others can be brought in the same form.
+//! Where the generator and the seed of a family are known, its names can be listed before anybody asks for them. That finds
+//! families that string words together, which no look at a single name could, and it names the family. The lists are the
+//! user's; `dga generate` makes some of the same form and shape for trials.
 //!
 //! A line is `NAME FAMILY [DATE] [SEED]`, separated by blanks, tabs or commas; `#` begins a comment.
 

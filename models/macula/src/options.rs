@@ -289,14 +289,22 @@ fn whole(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.fract() == 0.0)
 }
 
+/// The longest name that is looked at for what was meant by it; no known one is as long.
+const LONGEST_NAME: usize = 64;
+
 /// The known name most like `name`, if one is like it at all.
 pub fn closest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // Anybody may send a name of megabytes, and looking for likeness in it takes minutes.
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let name = name.to_lowercase();
-    let likeness = |known: &&str| strsim::jaro_winkler(&known.to_lowercase(), &name);
-    let best = known
-        .into_iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.filter(|best| likeness(best) > 0.8)
+    let likeness = known.into_iter().map(|known| {
+        let likeness = strsim::jaro_winkler(&known.to_lowercase(), &name);
+        (likeness, known)
+    });
+    let (best, known) = likeness.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best > 0.8).then_some(known)
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, OptionError> {
@@ -517,5 +525,7 @@ mod tests {
         ] {
             assert_eq!(closest(name, NAMES), known, "{name}");
         }
+        let long = "useCache".repeat(1 << 17);
+        assert_eq!(closest(&long, NAMES), None, "it is not even looked at");
     }
 }

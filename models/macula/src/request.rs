@@ -7,7 +7,7 @@ mod body;
 mod parameters;
 mod query;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use indicators::{Indicator, IndicatorError, Kind};
 
@@ -21,6 +21,12 @@ pub const MAX_QUERY_ITEMS: usize = 100;
 
 /// The most indicators in a body.
 pub const MAX_BODY_ITEMS: usize = 10_000;
+
+/// The most indicators beside `overrides`, which stand in every answer.
+pub const MAX_SUPPOSED_ITEMS: usize = 500;
+
+/// The most things that are warned about.
+const MAX_WARNINGS: usize = 10;
 
 /// The arguments that carry the indicator of [`apply_query`]. Callers name what they have; the kind is detected all the same.
 pub const APPLY_ARGUMENTS: [&str; 8] = [
@@ -50,7 +56,7 @@ pub struct ScoreRequest {
     pub items: Vec<Item>,
     /// How to score them.
     pub options: Options,
-    /// What the caller should be told: parameters nobody knows.
+    /// What the caller should be told: parameters nobody knows, items that are there twice.
     pub warnings: Vec<String>,
 }
 
@@ -81,7 +87,7 @@ impl Item {
 
 impl ScoreRequest {
     fn new(
-        mut items: Vec<Item>,
+        items: Vec<Item>,
         options: Options,
         warnings: Vec<String>,
         limit: usize,
@@ -89,20 +95,55 @@ impl ScoreRequest {
         if items.is_empty() {
             return Err(RequestError::Missing { what: "indicators" });
         }
-        if items.len() > limit {
-            return Err(RequestError::TooMany {
-                count: items.len(),
-                limit,
-            });
-        }
-        let mut seen = HashSet::new();
-        items.retain(|item| seen.insert(item.key.clone()));
-        Ok(ScoreRequest {
+        check_count(items.len(), limit, &options)?;
+        let mut request = ScoreRequest {
             items,
             options,
             warnings,
-        })
+        };
+        request.tell_apart();
+        Ok(request)
     }
+
+    /// Leaves of items under the same key the first that is an indicator: an answer has one place for them. One that was
+    /// something else is warned about.
+    pub fn tell_apart(&mut self) {
+        let mut places = HashMap::with_capacity(self.items.len());
+        let mut kept: Vec<Item> = Vec::with_capacity(self.items.len());
+        for item in self.items.drain(..) {
+            let place = *places.entry(item.key.clone()).or_insert(kept.len());
+            let Some(same) = kept.get_mut(place) else {
+                kept.push(item);
+                continue;
+            };
+            if same.indicator == item.indicator {
+                continue;
+            }
+            if self.warnings.len() < MAX_WARNINGS {
+                let key: String = item.key.chars().take(80).collect();
+                self.warnings.push(format!(
+                    "`{key}` is there more than once and not always the same; the first that is an indicator is answered"
+                ));
+            }
+            if same.indicator.is_err() && item.indicator.is_ok() {
+                *same = item;
+            }
+        }
+        self.items = kept;
+    }
+}
+
+/// Whether so many indicators can be answered in one request.
+fn check_count(count: usize, limit: usize, options: &Options) -> Result<(), RequestError> {
+    let limit = if options.overrides.is_empty() {
+        limit
+    } else {
+        limit.min(MAX_SUPPOSED_ITEMS)
+    };
+    if count > limit {
+        return Err(RequestError::TooMany { count, limit });
+    }
+    Ok(())
 }
 
 /// Why one item of a request is no indicator.
@@ -226,6 +267,10 @@ impl RequestError {
                 limit: MAX_QUERY_ITEMS,
                 ..
             } => Some("POST a JSON array to the same path: it takes 10000"),
+            RequestError::TooMany {
+                limit: MAX_SUPPOSED_ITEMS,
+                ..
+            } => Some("what `overrides` says stands in every answer; send several requests"),
             RequestError::TooMany { .. } => Some("send several requests"),
             RequestError::Option { .. }
             | RequestError::Twice { .. }

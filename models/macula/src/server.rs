@@ -148,7 +148,10 @@ async fn score_body(
     let sources = app.scorer.sources().clone();
     let is_much = body.len() > MUCH;
     let read = move || request::score_body(&query.unwrap_or_default(), &body, form, &sources);
-    let request = aside(is_much, read).await?.map_err(bad_request)?;
+    let mut request = aside(is_much, read).await?.map_err(bad_request)?;
+    if !lines {
+        request.tell_apart();
+    }
     scored(&app.scorer, request, lines).await
 }
 
@@ -195,12 +198,10 @@ async fn apply_body(
     } else {
         ApplyForm::Form
     };
-    let request = request::apply_body(
-        &query.unwrap_or_default(),
-        &body,
-        form,
-        app.scorer.sources(),
-    );
+    let sources = app.scorer.sources().clone();
+    let is_much = body.len() > MUCH;
+    let read = move || request::apply_body(&query.unwrap_or_default(), &body, form, &sources);
+    let request = aside(is_much, read).await?;
     applied(&app.scorer, request.map_err(bad_request)?).await
 }
 

@@ -187,7 +187,7 @@ fn the_lists_can_be_looked_at() {
     assert_eq!(server.get("/ready")["ready"], true);
     assert_eq!(server.get("/health")["status"], "ok");
     assert_eq!(server.get("/version")["name"], "macula");
-    assert_eq!(server.get("/api/model")["model"], Value::Null);
+    assert_eq!(server.get("/api/model")["models"], json!([]));
     assert_eq!(server.get("/openapi.json")["openapi"], "3.1.0");
 }
 
@@ -224,6 +224,9 @@ fn lines_are_answered_with_lines_and_either_form_can_be_asked_for() {
     let headers = [lines[0], ("Accept", "application/json")];
     let one = server.send("POST", "/api/score", &headers, body).json();
     assert_eq!(one.as_object().map(serde_json::Map::len), Some(3));
+    let reply = server.send("POST", "/api/score", &headers, body);
+    let times = reply.body.matches("\"evil.test\":{").count();
+    assert_eq!(times, 1, "{}", reply.body);
     let headers = [("Accept", "application/x-ndjson")];
     let reply = server.send("POST", "/api/score", &headers, br#"["evil.test"]"#);
     assert_eq!(reply.lines()[0]["indicator"], "evil.test");

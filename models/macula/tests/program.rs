@@ -183,6 +183,10 @@ fn the_admin_routes_have_a_listener_of_their_own_and_only_if_asked_for() {
         Some(2),
         "a token alone guards nothing"
     );
+    let failed = macula(&[&serve[..], &["--admin", "0.0.0.0:0"]].concat());
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(2), "{said}");
+    assert!(said.contains("--admin-token-file"), "{said}");
     fs::write(&token, "sesame\n").expect("must be written");
     let server = Running::start(
         folder.path(),

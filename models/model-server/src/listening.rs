@@ -83,6 +83,12 @@ impl Bound {
         &self.url
     }
 
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        let address = self.listener.local_addr();
+        address.is_ok_and(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// Writes the endpoint file, if one was asked for. It goes away with what is given back.
     ///
     /// # Errors

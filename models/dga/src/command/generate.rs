@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use dga::families::{FAMILIES, Kind, Seed, sample_words};
+use dga::families::{FAMILIES, Seed, sample_words};
 use jiff::civil::Date;
 use jiff::{ToSpan, Zoned};
 
@@ -61,11 +61,10 @@ impl Generate {
             bail!("`{word}` is no word a name could have");
         }
         let words = if own.is_empty() { sample_words() } else { &own };
-        if family.kind == Kind::Wordlist && own.is_empty() {
-            eprintln!(
-                "dga: these are sample words; without the family's own, its names will not come out"
-            );
-        }
+        let name = family.name;
+        eprintln!(
+            "dga: these names have the shape of {name}'s, for training and trials; no botnet asks for them"
+        );
         let mut date = match self.from {
             Some(date) => date,
             None => Zoned::now()

@@ -113,6 +113,12 @@ impl StoreHandle {
                 self.breaker.succeeded();
                 return Some(answer);
             }
+            Ok(Err(StoreError::Unreadable(error))) => {
+                // Of another version, say. The store itself is well, and the question is asked anew.
+                self.breaker.succeeded();
+                warn!(operation, %error, "what is stored cannot be read");
+                return None;
+            }
             Ok(Err(error)) => error,
             Err(_) => StoreError::Timeout,
         };
@@ -162,16 +168,26 @@ impl Cache {
 
     /// The answer to this question, and whether it still counts. An answer that does not is never given out.
     pub(crate) async fn get(&self, key: &str, now: Timestamp) -> Option<(Arc<Answer>, Age)> {
-        if let Some(answer) = self.memory.get(key) {
-            return self.judge(key, answer, now);
+        let known = self.memory.get(key);
+        let known = known.and_then(|answer| self.judge(key, answer, now));
+        if let Some((_, Age::Fresh | Age::Refresh)) = known {
+            return known;
         }
-        let answer = self.store.as_ref()?.get(&self.gatherer, key).await?;
-        let answer = Arc::new(answer);
-        let judged = self.judge(key, answer.clone(), now);
-        if judged.is_some() {
-            self.memory.insert(key.to_owned(), answer);
-        }
-        judged
+        // Another copy may have asked since.
+        let Some(store) = &self.store else {
+            return known;
+        };
+        let stored = store.get(&self.gatherer, key).await;
+        let stored = stored.filter(|stored| {
+            let mut known = known.iter();
+            known.all(|(known, _)| stored.fetched_at > known.fetched_at)
+        });
+        let Some((answer, age)) = stored.and_then(|answer| self.judge(key, answer.into(), now))
+        else {
+            return known;
+        };
+        self.memory.insert(key.to_owned(), Arc::clone(&answer));
+        Some((answer, age))
     }
 
     /// Keeps an answer.

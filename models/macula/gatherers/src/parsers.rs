@@ -32,7 +32,7 @@ pub fn readings(mapping: &Mapping, body: &[u8], now: Timestamp) -> Vec<(ValueTyp
 pub fn names(mapping: &Mapping, body: &[u8], limit: usize, from: Timestamp) -> Vec<RecentDomain> {
     let found = mapping.recent_domains.as_ref().and_then(|domains| {
         let document = domains.body.parse(body).ok()?;
-        Some(domains.read(&document, limit, from))
+        domains.read(&document, limit, from).ok()
     });
     match found {
         Some(Content::Domains(domains)) => domains,

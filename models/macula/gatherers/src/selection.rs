@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::feature::{Category, FeatureSpec};
 
+/// The longest name that is looked at for what was meant by it; no known one is as long.
+const LONGEST_NAME: usize = 64;
+
 /// Wanted and unwanted features. Every name is a feature, a gatherer or a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -73,7 +76,12 @@ fn check(part: &str, known: &[FeatureSpec]) -> Result<String, UnknownSelector> {
         if word == part {
             return Ok(part.into());
         }
-        let likeness = strsim::jaro_winkler(word, part);
+        // Likeness takes long to find in what is far longer than any name.
+        let likeness = if part.len() > LONGEST_NAME {
+            0.0
+        } else {
+            strsim::jaro_winkler(word, part)
+        };
         if likeness > nearest.map_or(0.8, |(best, _)| best) {
             nearest = Some((likeness, word));
         }

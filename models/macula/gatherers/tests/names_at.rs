@@ -196,6 +196,20 @@ async fn passive_dns_that_knows_nothing_is_not_one_that_does_not_answer() {
 }
 
 #[tokio::test]
+async fn passive_dns_whose_records_nobody_can_read_is_not_one_that_knows_nothing() {
+    let site = Site::start("", "").await;
+    let renamed = fixture("farsight.ip.ndjson").replace("rrname", "owner_name");
+    site.upstream.answer(Reply::Say(200, renamed));
+    let options = GatherOptions::default();
+    let names = site.names(HERE, 5, &options).await;
+    assert_eq!(names, Err(Missing::Failed));
+    // It was not remembered.
+    site.upstream
+        .answer(Reply::Say(200, fixture("farsight.ip.ndjson")));
+    assert!(site.names(HERE, 5, &options).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_mapping_of_ones_own_may_tell_names_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let mapping = r#"

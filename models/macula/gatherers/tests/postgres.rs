@@ -53,6 +53,8 @@ async fn two_copies_share_answers_and_the_days_quota() {
     assert_eq!(reading(&other, "8.8.4.4").await, (text("DE"), false));
     let third = start(&settings, &hands).await;
     assert_eq!(reading(&third, "8.8.4.4").await, (text("DE"), true));
+    // The first copy remembers the old answer, and hears of the new one all the same.
+    assert_eq!(reading(&one, "8.8.4.4").await, (text("DE"), true));
 
     assert_eq!(reading(&one, "8.8.4.5").await.0, text("DE"));
     assert_eq!(reading(&third, "8.8.4.6").await.0, text("DE"));

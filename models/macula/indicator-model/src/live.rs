@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use gatherers::Clock;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::bundle::{Bundle, BundleError, ModelKind};
 use crate::model::{IndicatorModel, ModelError};
@@ -96,8 +96,8 @@ impl LiveModel {
         Ok(Refreshed::Replaced)
     }
 
-    /// Goes back to the bundle that served before, from the archive. The one that is left is not loaded again until the
-    /// folder holds another.
+    /// Goes back to the bundle that served before, from the archive, of those that are good. The one that is left is not loaded
+    /// again by this process until the folder holds another; a new process loads what the folder holds.
     ///
     /// # Errors
     /// When there is no archive or nothing good in it; then everything stays as it is.
@@ -116,7 +116,14 @@ impl LiveModel {
                 Ok(digest) if digest != current.digest() => digest,
                 _ => continue,
             };
-            let old = load(&entry, current.manifest().kind)?;
+            let old = match load(&entry, current.manifest().kind) {
+                Ok(old) => old,
+                Err(error) => {
+                    let entry = entry.display();
+                    warn!(%error, "the archive's model in `{entry}` is no good; the one before it is looked at");
+                    continue;
+                }
+            };
             info!(from = current.digest(), to = digest, "model rolled back");
             changing.refused = Bundle::digest_in(&self.folder).ok();
             self.current.store(Arc::new(old));

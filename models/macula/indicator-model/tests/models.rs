@@ -366,6 +366,15 @@ fn a_new_bundle_takes_over_the_old_one_is_archived_and_comes_back_when_told_to()
     make(5).bundle.write(folder.path()).unwrap();
     assert_eq!(live.refresh().unwrap(), Refreshed::Replaced);
     assert_eq!(version(), "1.5");
+
+    // The newest in the archive is damaged: the one before it will do.
+    make(4)
+        .bundle
+        .write(&archive.join("29990101T000000.000Z-damaged"))
+        .unwrap();
+    std::fs::write(archive.join("29990101T000000.000Z-damaged/trees.ubj"), "{").unwrap();
+    live.rollback().unwrap();
+    assert_eq!(version(), "1.3");
 }
 
 #[test]

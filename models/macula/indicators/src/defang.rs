@@ -24,11 +24,7 @@ const SCHEMES: [(&str, &str); 4] = [
 
 /// The text with every known disguise taken off; text without any comes back as it was.
 pub(super) fn refang(text: &str) -> String {
-    let mut text = text.to_owned();
-    // A disguise may be wrapped in another one, `([.])`. Every round makes the text shorter, so this ends.
-    while let Some(shorter) = unwrapped_once(&text) {
-        text = shorter;
-    }
+    let text = unwrapped(text);
     if let Some((scheme, rest)) = text.split_once("://")
         && let Some((_, real)) = SCHEMES
             .iter()
@@ -39,38 +35,50 @@ pub(super) fn refang(text: &str) -> String {
     text
 }
 
-/// One pass over the text, or nothing if there was nothing to do.
-fn unwrapped_once(text: &str) -> Option<String> {
+/// The text without what is wrapped around its tokens. A disguise may be wrapped in another one, `([.])`: what is taken off
+/// is looked at where it ends, when all within it is plain already, so that once through the text is enough.
+fn unwrapped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if let Some((real, length)) = token_at_start(rest) {
-            out.push_str(real);
-            rest = &rest[length..];
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
+    for next in text.chars() {
+        let open = match next {
+            ']' => '[',
+            ')' => '(',
+            '}' => '{',
+            _ => {
+                push(next, &mut out);
+                continue;
+            }
+        };
+        match TOKENS
+            .iter()
+            .find(|(token, _)| ends_with(&out, open, token))
+        {
+            Some((token, real)) => {
+                out.truncate(out.len() - token.len() - open.len_utf8());
+                real.chars().for_each(|plain| push(plain, &mut out));
+            }
+            None => out.push(next),
         }
     }
-    (out.len() < text.len()).then_some(out)
+    out
 }
 
-/// The meaning of the disguise `text` starts with, and how many bytes it takes.
-fn token_at_start(text: &str) -> Option<(&'static str, usize)> {
-    if text.starts_with("\\.") {
-        return Some((".", 2));
+/// A dot may be disguised as `\.`.
+fn push(plain: char, out: &mut String) {
+    while plain == '.' && out.ends_with('\\') {
+        out.pop();
     }
-    let close = match text.as_bytes().first()? {
-        b'[' => ']',
-        b'(' => ')',
-        b'{' => '}',
-        _ => return None,
+    out.push(plain);
+}
+
+/// Whether a text ends with a bracket and a token in it, in any case.
+fn ends_with(text: &str, open: char, token: &str) -> bool {
+    let Some(start) = text.len().checked_sub(token.len()) else {
+        return false;
     };
-    let inner = &text[1..1 + text[1..].find(close)?];
-    let (_, real) = TOKENS
-        .iter()
-        .find(|(token, _)| inner.eq_ignore_ascii_case(token))?;
-    Some((real, inner.len() + 2))
+    text.is_char_boundary(start)
+        && text[start..].eq_ignore_ascii_case(token)
+        && text[..start].ends_with(open)
 }
 
 #[cfg(test)]
@@ -89,10 +97,21 @@ mod tests {
             ("192[.]0[.]2[.]7", "192.0.2.7"),
             ("evil\\.test", "evil.test"),
             ("evil([.])test", "evil.test"),
+            ("evil({[dot]})test", "evil.test"),
+            ("hxxp(:[/](/))evil\\[.]test", "http://evil.test"),
+            ("evil\\\\.test", "evil.test"),
+            ("evil(at(at)test", "evil(at@test"),
             ("fxp://evil.test", "ftp://evil.test"),
         ] {
             assert_eq!(refang(disguised), plain, "{disguised}");
         }
+    }
+
+    #[test]
+    fn what_is_wrapped_a_million_times_is_unwrapped_in_one_go() {
+        let (open, close) = ("(".repeat(1 << 20), ")".repeat(1 << 20));
+        assert_eq!(refang(&format!("{open}.{close}")), ".");
+        assert_eq!(refang(&format!("{open}.")), format!("{open}."));
     }
 
     #[test]

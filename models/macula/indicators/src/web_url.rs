@@ -9,6 +9,9 @@ use std::fmt;
 use super::defang::refang;
 use super::{DomainName, Host, IndicatorError};
 
+/// So often a URL may turn out to have been disguised.
+const MOST_DISGUISES: usize = 8;
+
 /// A URL with a host we can judge.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WebUrl {
@@ -22,13 +25,14 @@ impl WebUrl {
     pub fn parse(text: &str) -> Result<Self, IndicatorError> {
         let mut url = Self::parse_once(text)?;
         // What was no disguise may have become one: `(\)` is `(/)` now. The normal form must be understood as itself.
-        loop {
+        for _ in 0..MOST_DISGUISES {
             let plain = refang(&url.normal);
             if *plain == *url.normal {
                 return Ok(url);
             }
             url = Self::parse_once(&plain)?;
         }
+        Err(invalid("it is disguised too often"))
     }
 
     fn parse_once(text: &str) -> Result<Self, IndicatorError> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use macula::CacheSettings;
 use macula::admin::{Admin, Token};
@@ -52,7 +52,15 @@ impl Serve {
         let stop = stop_signal()?;
         let bound = self.listening.bind().await?;
         let admin = match &self.admin {
-            Some(address) => Some((Bound::bind(address).await?, self.token()?)),
+            Some(address) => {
+                let (bound, token) = (Bound::bind(address).await?, self.token()?);
+                if token.is_none() && !bound.is_local() {
+                    bail!(
+                        "`--admin {address}` can be reached from other machines, and whoever reaches it may reload lists and roll models back: give it a token by --admin-token-file, or an address of this machine alone"
+                    );
+                }
+                Some((bound, token))
+            }
             None => None,
         };
         let schedule = Schedule::from_environment()?;

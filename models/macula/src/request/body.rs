@@ -7,6 +7,7 @@ use super::parameters::Parameters;
 use super::query::{apply_query, lenient, one};
 use super::{
     APPLY_ARGUMENTS, ApplyRequest, Item, ItemError, MAX_BODY_ITEMS, RequestError, ScoreRequest,
+    check_count,
 };
 use crate::feature_set::Sources;
 use crate::options::{self, Options};
@@ -83,9 +84,7 @@ fn document(mut parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest,
         }
     };
     let (options, warnings) = parameters.finish()?;
-    if values.len() > MAX_BODY_ITEMS {
-        return Err(too_many(values.len()));
-    }
+    check_count(values.len(), MAX_BODY_ITEMS, &options)?;
     let items = values.iter().map(|value| item(value, options.kind));
     ScoreRequest::new(items.collect(), options, warnings, MAX_BODY_ITEMS)
 }
@@ -101,9 +100,7 @@ fn lines(parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, Reques
     if lines.is_empty() {
         return Err(RequestError::Missing { what: "indicators" });
     }
-    if lines.len() > MAX_BODY_ITEMS {
-        return Err(too_many(lines.len()));
-    }
+    check_count(lines.len(), MAX_BODY_ITEMS, &options)?;
     let item = |line: &&[u8]| match serde_json::from_slice(line) {
         Ok(value) => item(&value, options.kind),
         Err(error) => Item {
@@ -118,13 +115,6 @@ fn lines(parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, Reques
         options,
         warnings,
     })
-}
-
-fn too_many(count: usize) -> RequestError {
-    RequestError::TooMany {
-        count,
-        limit: MAX_BODY_ITEMS,
-    }
 }
 
 fn item(value: &Value, kind: Option<Kind>) -> Item {
@@ -268,6 +258,39 @@ mod tests {
         }
         let in_query = score_body("overrides=dns_ttl", b"[\"a.test\"]", BodyForm::Json);
         assert!(refused(in_query, "invalid_parameter").contains("JSON body"));
+    }
+
+    #[test]
+    fn overrides_stand_in_every_answer_so_that_fewer_indicators_fit_beside_them() {
+        let with = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("a{n}.test")).collect();
+            let overrides = serde_json::json!({ "dns_ttl": 60 });
+            let options = serde_json::json!({ "overrides": overrides });
+            let body = serde_json::json!({ "indicators": names, "options": options });
+            json("", body.to_string().as_bytes())
+        };
+        assert!(with(500).is_ok());
+        assert!(refused(with(501), "too_many_indicators").contains("overrides"));
+    }
+
+    #[test]
+    fn of_items_under_one_key_the_first_indicator_is_answered_and_differences_are_told() {
+        let first_good = json(
+            "",
+            br#"[{"indicator":"a.test","type":"x"},"a.test","a.test"]"#,
+        );
+        let first_good = first_good.expect("a good body");
+        assert_eq!(outcomes(&first_good), [("a.test", Ok("domain"))]);
+        assert_eq!(first_good.warnings.len(), 1, "{:?}", first_good.warnings);
+        let two = json("", br#"["a.test",{"indicator":"a.test","type":"url"}]"#);
+        let two = two.expect("a good body");
+        assert_eq!(outcomes(&two), [("a.test", Ok("domain"))]);
+        assert!(two.warnings[0].contains("`a.test`"), "{:?}", two.warnings);
+        let many: Vec<_> = (0..20)
+            .flat_map(|n| [serde_json::json!(n), serde_json::json!(n.to_string())])
+            .collect();
+        let many = json("", serde_json::json!(many).to_string().as_bytes()).expect("a good body");
+        assert_eq!((many.items.len(), many.warnings.len()), (20, 10));
     }
 
     fn refused(result: Result<impl std::fmt::Debug, RequestError>, code: &str) -> String {

@@ -6,12 +6,9 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::RequestError;
+use super::{MAX_WARNINGS, RequestError};
 use crate::feature_set::Sources;
 use crate::options::{self, OptionError, Options};
-
-/// The most parameters that are warned about by name.
-const MAX_WARNINGS: usize = 10;
 
 /// Options being read. Whether a name nobody knows is refused can be told only at the end, for `strict` may come last.
 pub(super) struct Parameters<'s> {

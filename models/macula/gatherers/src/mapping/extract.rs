@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::{FeatureMapping, RecentDomainsMapping, RequestMapping};
 use crate::feature::{Missing, Reading, Value, ValueType};
-use crate::source::{Content, RecentDomain};
+use crate::source::{Content, Failure, RecentDomain};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -201,14 +201,19 @@ impl FeatureMapping {
 impl RecentDomainsMapping {
     /// The names in an answer that were seen after `from`, newest first and then the most seen, at most `limit`. What is no
     /// name is left out, and what was seen nobody knows when.
-    pub fn read(&self, document: &Json, limit: usize, from: Timestamp) -> Content {
-        let mut domains: Vec<RecentDomain> = self
-            .records
-            .find(document)
-            .into_iter()
-            .filter_map(|record| self.read_record(record))
-            .filter(|domain| domain.last_seen >= from)
-            .collect();
+    ///
+    /// # Errors
+    /// When there are records and not one can be read: that is no answer that nobody lives there.
+    pub fn read(&self, document: &Json, limit: usize, from: Timestamp) -> Result<Content, Failure> {
+        let records = self.records.find(document);
+        let told = records.iter().filter_map(|record| self.read_record(record));
+        let mut domains: Vec<RecentDomain> = told.collect();
+        if domains.is_empty() && !records.is_empty() {
+            let count = records.len();
+            let reason = format!("none of its {count} records tells a name and when it was seen");
+            return Err(Failure::Malformed(reason));
+        }
+        domains.retain(|domain| domain.last_seen >= from);
         domains.sort_by(|a, b| {
             let newest_first = b.last_seen.cmp(&a.last_seen);
             newest_first
@@ -219,9 +224,9 @@ impl RecentDomainsMapping {
         domains.retain(|domain| seen.insert(domain.name.clone()));
         domains.truncate(limit);
         if domains.is_empty() {
-            return Content::Nothing;
+            return Ok(Content::Nothing);
         }
-        Content::Domains(domains)
+        Ok(Content::Domains(domains))
     }
 
     fn read_record(&self, record: &Json) -> Option<RecentDomain> {

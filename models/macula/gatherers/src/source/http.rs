@@ -236,7 +236,7 @@ impl HttpSource {
         let url = self.url(&mapping.path, &mapping.query, &words);
         let mut exchange = self.fetch(&url, mapping.body).await;
         if let Some(document) = exchange.document.take() {
-            exchange.result = Ok(mapping.read(&document, within.limit, within.from));
+            exchange.result = mapping.read(&document, within.limit, within.from);
         }
         exchange
     }
@@ -366,12 +366,22 @@ fn check_status(response: &Response<Incoming>) -> Result<(), Failure> {
         401 | 402 | 403 | 407 => Failure::Refused(status.as_u16()),
         429 => {
             let wait = response.headers().get(RETRY_AFTER);
-            let seconds = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-            let retry_after = seconds.map(Duration::from_secs);
-            Failure::RateLimited { retry_after }
+            let wait = wait.and_then(|wait| wait.to_str().ok());
+            Failure::RateLimited {
+                retry_after: wait.and_then(|wait| retry_after(wait.trim(), Timestamp::now())),
+            }
         }
         other => Failure::Status(other),
     })
+}
+
+/// What `Retry-After` says: so many seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(wait: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = wait.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(wait).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 async fn read(response: Response<Incoming>) -> Result<Bytes, Failure> {
@@ -426,6 +436,23 @@ mod tests {
             base_url: Some(base_url.into()),
             key: Some("s3cret key".into()),
             parameters: BTreeMap::from([("user_id".into(), "me".into())]),
+        }
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (wait, seconds) in [
+            ("120", Some(120)),
+            ("Fri, 02 Jan 2026 03:05:05 GMT", Some(60)),
+            ("Fri, 02 Jan 2026 03:04:00 GMT", Some(0)),
+            ("soon", None),
+        ] {
+            assert_eq!(
+                retry_after(wait, now),
+                seconds.map(Duration::from_secs),
+                "{wait}"
+            );
         }
     }
 
