@@ -92,9 +92,9 @@ pub fn step(standing: &Standing) -> Step {
     }
     let gone = u64::from(old.asked) * u64::from(standing.settled) / u64::from(new.asked);
     let mut kept = old.asked - u32::try_from(gone).unwrap_or(old.asked);
-    // Where there is no room for both, an old copy makes room, but never the last one.
-    if new.crowded && kept > 1 {
-        kept -= 1;
+    // Where there is no room for both, an old copy makes room, but never the last one that serves.
+    if new.crowded && (kept > 1 || standing.settled > 0) {
+        kept = kept.saturating_sub(1);
     }
     Step::Continue {
         old: kept,
@@ -116,9 +116,9 @@ fn step_back(standing: &Standing) -> Step {
     if has_had_its_time && old.elsewhere == 0 {
         return Step::Finish;
     }
-    // Where there is no room for both, a new copy makes room, but never the last one.
-    let holding = if old.crowded && new.serving > 1 {
-        new.serving - 1
+    // Where there is no room for both, a new copy makes room, but never the last one that serves.
+    let holding = if old.crowded && (new.serving > 1 || old.serving > 0) {
+        new.serving.saturating_sub(1)
     } else {
         new.serving
     };
@@ -185,14 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_an_old_copy_makes_room_but_never_the_last_one() {
-        let crowded = |old| {
-            let mut crowded = standing(old, 2, 0);
+    fn where_there_is_no_room_an_old_copy_makes_room_but_never_the_last_one_that_serves() {
+        let crowded = |old, settled| {
+            let mut crowded = standing(old, 2, settled);
             crowded.new.crowded = true;
             step(&crowded)
         };
-        assert_eq!(crowded(2), Step::Continue { old: 1, new: 1 });
-        assert_eq!(crowded(1), Step::Continue { old: 1, new: 1 });
+        assert_eq!(crowded(2, 0), Step::Continue { old: 1, new: 1 });
+        assert_eq!(crowded(1, 0), Step::Continue { old: 1, new: 1 });
+        assert_eq!(crowded(2, 1), Step::Continue { old: 0, new: 2 });
+        assert_eq!(crowded(1, 1), Step::Continue { old: 0, new: 2 });
     }
 
     #[test]
@@ -224,6 +226,8 @@ mod tests {
         };
         assert_eq!(back(1, 9, 0, false), Step::Continue { old: 10, new: 9 });
         assert_eq!(back(1, 9, 0, true), Step::Continue { old: 10, new: 8 });
+        assert_eq!(back(0, 1, 0, true), Step::Continue { old: 10, new: 1 });
+        assert_eq!(back(1, 1, 0, true), Step::Continue { old: 10, new: 0 });
         assert_eq!(back(10, 9, 0, false), Step::Returned);
         // Nothing of it serves, or only what did before.
         assert_eq!(back(1, 0, 0, false), Step::Returned);
@@ -260,7 +264,7 @@ mod tests {
                 let Step::Continue { old: kept, new: asked } = step(&standing) else {
                     panic!("it ended with {settled} of {new}");
                 };
-                prop_assert!(kept >= 1 && kept <= old && asked == settled + 1);
+                prop_assert!((kept >= 1 || settled > 0) && kept <= old && asked == settled + 1);
                 // In share of what is wanted of each, old and new together make a whole.
                 let whole = f64::from(kept + u32::from(crowded)) / f64::from(old) + f64::from(settled) / f64::from(new);
                 prop_assert!(whole >= 1.0 - 1e-9, "{whole}");

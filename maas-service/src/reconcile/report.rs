@@ -122,7 +122,8 @@ impl Pass<'_> {
             .find(|update| update.new == *key && !update.standing.going_back);
         if let Some(update) = update {
             let old = &update.old.1;
-            return (update.standing.old.running == 1).then(|| format!(
+            let standing = &update.standing;
+            return (standing.old.running == 1 && standing.settled == 0).then(|| format!(
                 "the last copy of {old} is not stopped before this one serves: make room for it, or remove {old} and \
                  do without for a moment"
             ));

@@ -108,6 +108,65 @@ async fn a_new_version_that_does_not_come_to_serve_is_given_up_without_a_failed_
     load.none_failed().await;
 }
 
+/// The memory of exactly two copies.
+const TWO: [&str; 2] = ["--memory", "128"];
+
+#[tokio::test]
+async fn without_room_for_one_copy_more_a_new_version_takes_the_place_without_a_failed_call() {
+    let world = World::start(&TWO).await;
+    let (old, new) = (ModelFolder::answering(), ModelFolder::answering());
+    world.add("dga", 2, old.path()).await;
+    world.serving("dga", 2).await;
+    let load = Load::start(&world, "dga").await;
+    let request = add("dga", "2.0", 2, &new, r#","replace":"1.0","deadline":50"#);
+    world.answer(&world.offer(&request).await).await;
+    let last = async || history(&world, "dga", "2.0").await.generations.pop();
+    let replaced = async || {
+        let last = last().await;
+        if last
+            .as_ref()
+            .is_some_and(|last| last.change == Change::Replaced)
+        {
+            Ok(())
+        } else {
+            Err(last)
+        }
+    };
+    eventually(LIMIT, "the new version to be in place", replaced).await;
+    world.serving("dga", 2).await;
+    assert_eq!(versions(&world, "dga").await, ["2.0", "2.0"]);
+    load.none_failed().await;
+}
+
+#[tokio::test]
+async fn an_update_that_fails_when_the_old_copies_have_gone_goes_back_without_a_failed_call() {
+    let folder = TempDir::new().unwrap();
+    let flag = format!("FLAG={}", folder.path().join("flag").display());
+    let options = ["--shell_env", &flag, "--restart_delay", "10"];
+    let world = World::start(&[&TWO[..], &options].concat()).await;
+    let old = ModelFolder::answering();
+    // Its first copy serves, and no other one comes to.
+    let new = ModelFolder::with_script(r#"mkdir "$FLAG" || exit 3; exec "$python" -S -E serve.py"#);
+    world.add("dga", 2, old.path()).await;
+    let before = world.serving("dga", 2).await;
+    let load = Load::start(&world, "dga").await;
+    let request = add("dga", "2.0", 2, &new, r#","replace":"1.0","deadline":50"#);
+    world.answer(&world.offer(&request).await).await;
+    let given_up = async || {
+        let last = history(&world, "dga", "2.0").await.generations.pop();
+        last.filter(|last| last.change == Change::RolledBack)
+    };
+    let note = eventually(LIMIT, "the new version to be given up", given_up)
+        .await
+        .note
+        .unwrap();
+    assert!(note.contains("exit code 3"), "{note}");
+    let after = world.serving("dga", 2).await;
+    assert_eq!(versions(&world, "dga").await, ["1.0", "1.0"]);
+    assert!(after.iter().all(|entry| !before.contains(entry)));
+    load.none_failed().await;
+}
+
 #[tokio::test]
 async fn an_update_goes_on_when_the_daemon_is_killed_in_the_middle() {
     let mut world = World::start(&[]).await;
