@@ -170,9 +170,10 @@ impl<T: Tree> Intake<T> {
     }
 
     /// Takes the oldest request alone, so that only what really can't be taken is held up; and when it is the item itself
-    /// that can't be taken, twice in a row, passes it over from then on.
+    /// that can't be taken, twice in a row, passes it over from then on. What can't be carried out for a reason that will
+    /// last is set aside, so that the next one gets its turn.
     async fn take_oldest(&mut self, lead: &Lead) -> Result<Round, Fenced> {
-        let mut culprit = None;
+        let (mut culprit, mut refusal) = (None, None);
         for _ in 0..2 {
             let Ok(names) = self.waiting().await else {
                 return Ok(Round::Held);
@@ -189,6 +190,7 @@ impl<T: Tree> Intake<T> {
                         "a request can't be taken now"
                     );
                     let path = self.layout.queue.join(oldest);
+                    refusal = is_lasting(&error).then(|| (path.clone(), told(&error)));
                     culprit = match &error {
                         CommitError::Step { source, .. }
                             if source.znode() == Some(path.as_str()) =>
@@ -200,15 +202,45 @@ impl<T: Tree> Intake<T> {
                 }
             }
         }
-        if let Some(path) = culprit
-            && let Ok(Some(item)) = self.item(&path).await
+        if let Some(path) = &culprit
+            && let Ok(Some(item)) = self.item(path).await
         {
             let reason = "it can't be taken out of the queue; it is left where it is";
             if let Err(error) = self.report(&item, reason).await {
                 debug!(%error, "an item that can't be taken is not reported yet");
             }
         }
+        if let Some((path, reason)) = refusal
+            && culprit.is_none()
+        {
+            return self.set_aside(lead, &path, reason).await;
+        }
         Ok(Round::Held)
+    }
+
+    /// Answers an item that can't be carried out, and takes it out of the queue.
+    async fn set_aside(
+        &mut self,
+        lead: &Lead,
+        path: &ZnodePath,
+        reason: String,
+    ) -> Result<Round, Fenced> {
+        let Ok(Some(item)) = self.item(path).await else {
+            return Ok(Round::Held);
+        };
+        let read: [Read<'_>; 1] = [(&item, Err(reason))];
+        match self.carry_out(lead, &read).await {
+            Ok(()) => Ok(Round::Taken),
+            Err(Undone::Fenced) => Err(Fenced),
+            Err(Undone::LookAgain(error)) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    "a request that can't be carried out can't be set aside now"
+                );
+                Ok(Round::Held)
+            }
+        }
     }
 
     /// Takes the items of these names, or the first of them when they are many bytes; tells how many are done with.
@@ -236,7 +268,13 @@ impl<T: Tree> Intake<T> {
             return Ok(done);
         }
         let read: Vec<Read<'_>> = items.iter().map(|item| (item, parse(item))).collect();
-        let batch = Batch::of(&self.tree, &self.layout, self.machine, &read).await?;
+        self.carry_out(lead, &read).await?;
+        Ok(done)
+    }
+
+    /// Rules on items and carries out what comes of it, all at once.
+    async fn carry_out(&mut self, lead: &Lead, read: &[Read<'_>]) -> Result<(), Undone> {
+        let batch = Batch::of(&self.tree, &self.layout, self.machine, read).await?;
         let mut steps = vec![lead.still_leads()];
         steps.extend(batch.steps(&self.layout));
         crash_point(Point::IntakeBeforeTransaction);
@@ -246,7 +284,7 @@ impl<T: Tree> Intake<T> {
                 batch.results.iter().for_each(log);
                 self.gone += batch.gone();
                 self.tidy(&batch).await;
-                Ok(done)
+                Ok(())
             }
             Err(CommitError::Step { index: 0, source }) => {
                 warn!(
@@ -435,6 +473,28 @@ impl<T: Tree> Intake<T> {
         }
         Ok(())
     }
+}
+
+/// Whether it will fail by the same cause the next time: ZooKeeper has answered, and nobody else was faster.
+fn is_lasting(error: &CommitError) -> bool {
+    let (CommitError::Step { source, .. } | CommitError::Whole(source)) = error;
+    let passes = source.outcome_unknown()
+        || source.is_no_node()
+        || source.is_node_exists()
+        || source.is_bad_version()
+        || source.is_not_empty();
+    !passes
+}
+
+/// Why a request can't be carried out, for its sender.
+fn told(error: &CommitError) -> String {
+    let mut told = format!("it can't be carried out: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        told.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    told
 }
 
 /// The request in an item with its identity, or why there is none.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use maas_client::session::CreateMode;
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, eventually};
+use zookeeper_client as zk;
 
 use crate::world::{LIMIT, World};
 
@@ -65,6 +66,36 @@ async fn what_is_no_request_is_set_aside_with_its_reason_and_the_next_good_one_i
             .is_empty(),
         "the queue is empty"
     );
+}
+
+#[tokio::test]
+async fn a_request_whose_znodes_nobody_may_write_is_set_aside_with_the_reason_and_the_next_one_is_served()
+ {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let history = world
+        .layout
+        .history(&"dga".parse().unwrap(), &"1.0".parse().unwrap());
+    world
+        .session
+        .ensure(&history.parent().unwrap())
+        .await
+        .unwrap();
+    let client = zk::Client::connect(&world.quorum).await.unwrap();
+    let closed = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_read());
+    client.create(history.as_str(), b"", &closed).await.unwrap();
+    let model = ModelFolder::answering();
+    let answer = world.add("dga", 1, model.path()).await;
+    assert_eq!(answer.outcome, Outcome::SetAside, "{answer:?}");
+    let reason = answer.reason.unwrap();
+    assert!(
+        reason.contains("it can't be carried out") && reason.contains(history.as_str()),
+        "{reason}"
+    );
+    assert_eq!(world.dead_letters().await.len(), 1);
+    world.add("good", 1, model.path()).await;
+    world.serving("good", 1).await;
+    assert!(world.statuses("dga").await.is_empty());
 }
 
 /// I8 of the invariants: what becomes of a request is open to read, so nothing secret of an item that is none is kept.
