@@ -245,10 +245,14 @@ fn model_lines(model: &Model) -> Vec<String> {
                 .map(|doing| format!("  {doing}, for {}", span(progress.since_ms))),
         );
         lines.extend(progress.pending.iter().map(|pending| {
+            let since_ms = match pending.since_ms {
+                0 => progress.since_ms,
+                since_ms => since_ms,
+            };
             format!(
                 "  pending: {} for {}: {}",
                 pending.copies,
-                span(progress.since_ms),
+                span(since_ms),
                 pending.reason
             )
         }));

@@ -37,6 +37,13 @@ pub struct Pending {
     pub copies: u32,
     /// Why.
     pub reason: String,
+    /// Since when copies wait, whatever they have waited for; not told by earlier releases.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since_ms: i64,
+}
+
+fn is_zero(ms: &i64) -> bool {
+    *ms == 0
 }
 
 /// A copy whose runner died.
@@ -75,7 +82,7 @@ mod tests {
 
     #[test]
     fn each_form_has_its_golden_sample() {
-        let progress = r#"{"wanted":2,"running":1,"serving":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room"},"since_ms":1}"#;
+        let progress = r#"{"wanted":2,"running":1,"serving":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room","since_ms":1},"since_ms":2}"#;
         let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1}"#;
         assert_eq!(
             Progress::parse(progress.as_bytes())

@@ -129,9 +129,14 @@ impl Board {
             .map(|name| create(folder(name), Vec::new()))
             .collect();
         let mut after = BTreeMap::new();
-        for (key, progress) in now {
+        for (key, mut progress) in now {
             let path = layout.progress(&key.0, &key.1);
             let standing = before.get(&key);
+            if let Some(pending) = &mut progress.pending {
+                // The reason may change while they wait: it tells how much is free.
+                let waiting = standing.and_then(|standing| standing.pending.as_ref());
+                pending.since_ms = waiting.map_or_else(now_ms, |waiting| waiting.since_ms);
+            }
             let same = |standing: &&Progress| {
                 progress
                     == Progress {
@@ -172,5 +177,52 @@ impl Board {
                 .map(|name| delete(folder(name))),
         );
         (steps, after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use maas_client::wire::progress::Pending;
+
+    use super::*;
+
+    fn waits(reason: &str, since_ms: i64) -> BTreeMap<ModelKey, Progress> {
+        let key = (
+            ModelName::new("dga").expect("a name"),
+            Version::new("1.0").expect("a version"),
+        );
+        let pending = (!reason.is_empty()).then(|| Pending {
+            copies: 1,
+            reason: reason.to_owned(),
+            since_ms,
+        });
+        let progress = Progress {
+            wanted: 1,
+            running: 0,
+            serving: 0,
+            reached: 0,
+            doing: Vec::new(),
+            pending,
+            lost: None,
+            since_ms,
+        };
+        BTreeMap::from([(key, progress)])
+    }
+
+    #[test]
+    fn since_when_copies_wait_does_not_change_with_the_reason() {
+        let waiting_since = |before, now| {
+            let board = Board {
+                published: Some(waits(before, 5)),
+                ..Board::default()
+            };
+            let (_, after) = board.changes(&Layout::default(), waits(now, 0));
+            let pending = after.into_values().next().and_then(|after| after.pending);
+            pending.map(|pending| pending.since_ms)
+        };
+        assert_eq!(waiting_since("10 MB are free", "10 MB are free"), Some(5));
+        assert_eq!(waiting_since("10 MB are free", "20 MB are free"), Some(5));
+        assert!(waiting_since("", "20 MB are free") > Some(5));
+        assert_eq!(waiting_since("10 MB are free", ""), None);
     }
 }

@@ -111,6 +111,7 @@ impl Pass<'_> {
         Some(Pending {
             copies: *copies,
             reason,
+            since_ms: 0,
         })
     }
 
