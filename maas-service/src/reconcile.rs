@@ -297,14 +297,20 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         };
         let progress = pass.progress(&self.board, |model| self.lost.get(model).cloned());
         let leader = pass.leader(&self.leader, self.room());
-        match self
+        let published = self
             .board
             .publish(&self.tree, &self.layout, lead, progress, leader)
-            .await
-        {
+            .await;
+        match &published {
             Ok(()) => {}
             // The first step is the check that we lead.
             Err(CommitError::Step { index: 0, .. }) => return Err(Halt::Overtaken),
+            Err(CommitError::Step { source, .. }) if source.is_no_node() => {
+                warn!(
+                    "somebody has deleted where it is published what is being done; it is made again"
+                );
+                self.tree.ensure(&self.layout.progress_root()).await?;
+            }
             Err(error) => debug!(%error, "what is being done is published the next time"),
         }
         if unfinished {
@@ -314,7 +320,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             &copies,
             &planned,
             &updates,
-            !failures.is_empty() || !held.is_empty(),
+            !failures.is_empty() || !held.is_empty() || published.is_err(),
             now,
         ))
     }

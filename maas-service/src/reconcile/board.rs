@@ -92,20 +92,21 @@ impl Board {
         let (steps, published) = self.changes(layout, now);
         // Whatever becomes of the writing, what was known holds no more.
         self.published = None;
+        let stood = self.leader.take();
         for steps in steps.chunks(WRITTEN_AT_ONCE) {
             let mut fenced = vec![lead.still_leads()];
             fenced.extend(steps.iter().cloned());
             tree.commit(&fenced).await?;
         }
-        if self.leader.as_ref() != Some(&leader) {
+        if stood.as_ref() != Some(&leader) {
             let step = Step::Set {
                 path: layout.progress_root(),
                 data: leader.to_bytes(),
                 version: None,
             };
             tree.commit(&[lead.still_leads(), step]).await?;
-            self.leader = Some(leader);
         }
+        self.leader = Some(leader);
         self.folders = published.keys().map(|(name, _)| name.clone()).collect();
         self.published = Some(published);
         Ok(())

@@ -1,6 +1,8 @@
 //! Somebody deletes or writes our znodes by hand (F43): what copies hold comes back, what should run is followed, and what
 //! makes no sense is left alone.
 
+use maas_client::layout::ZnodePath;
+use maas_client::wire::progress::{Leader, Progress};
 use maas_client::wire::state::{Desired, Outcome};
 use test_support::{ModelFolder, eventually};
 
@@ -83,4 +85,32 @@ async fn the_queue_and_the_epoch_that_somebody_deletes_are_made_again_and_reques
     );
     // Whoever comes to lead by an epoch that counts from the beginning is the last all the same.
     assert!(world.serving("dga", 2).await.contains(&before[0]));
+}
+
+#[tokio::test]
+async fn what_is_published_of_the_service_and_its_models_comes_back_when_somebody_deletes_it() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
+    let progress = world.layout.progress(&name, &version);
+    let reached = async || {
+        let (data, _) = world.session.get(&progress).await.unwrap()?;
+        (Progress::parse(&data).unwrap().reached == 1).then_some(())
+    };
+    eventually(LIMIT, "the board to be written", reached).await;
+    let root = world.layout.progress_root();
+    for znode in [&progress, &progress.parent().unwrap(), &root] {
+        let znode: &ZnodePath = znode;
+        world.session.delete(znode, None).await.unwrap();
+    }
+    world.add("other", 1, model.path()).await;
+    let back = async || {
+        let (data, _) = world.session.get(&root).await.unwrap()?;
+        let copies = Leader::parse(&data).ok()?.copies;
+        let progress = world.session.get(&progress).await.unwrap();
+        (copies == 2 && progress.is_some()).then_some(())
+    };
+    eventually(LIMIT, "the board to be written anew", back).await;
 }
