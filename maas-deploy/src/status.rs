@@ -256,6 +256,7 @@ fn model_lines(model: &Model) -> Vec<String> {
                 pending.reason
             )
         }));
+        lines.extend(elsewhere_line(progress.elsewhere));
         if let Some(lost) = &progress.lost {
             lines.push(format!(
                 "  copy {} was lost {}: {}",
@@ -295,6 +296,19 @@ fn model_lines(model: &Model) -> Vec<String> {
             }),
     );
     lines
+}
+
+/// Of copies that the service counts and can't stop.
+fn elsewhere_line(copies: u32) -> Option<String> {
+    let (run, they, them) = match copies {
+        0 => return None,
+        1 => ("copy runs", "it counts", "it"),
+        _ => ("copies run", "they count", "them"),
+    };
+    Some(format!(
+        "  {copies} {run} out of the service's reach, on another host or in another folder: {they}, and the service \
+         can't stop {them}; end {them} there"
+    ))
 }
 
 fn copy_lines(copy: &InstanceStatus) -> Vec<String> {

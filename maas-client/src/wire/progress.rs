@@ -14,6 +14,9 @@ pub struct Progress {
     pub running: u32,
     /// How many of them serve.
     pub serving: u32,
+    /// How many of them run where this service can't reach them: on another host, or in another folder.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub elsewhere: u32,
     /// The last generation that was wholly carried out: as many copies served as it asked for.
     pub reached: u64,
     /// What is being done, in words; nothing when all is as it should be.
@@ -44,6 +47,10 @@ pub struct Pending {
 
 fn is_zero(ms: &i64) -> bool {
     *ms == 0
+}
+
+fn is_none(copies: &u32) -> bool {
+    *copies == 0
 }
 
 /// A copy whose runner died.
@@ -82,7 +89,7 @@ mod tests {
 
     #[test]
     fn each_form_has_its_golden_sample() {
-        let progress = r#"{"wanted":2,"running":1,"serving":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room","since_ms":1},"since_ms":2}"#;
+        let progress = r#"{"wanted":2,"running":1,"serving":1,"elsewhere":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room","since_ms":1},"since_ms":2}"#;
         let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1}"#;
         assert_eq!(
             Progress::parse(progress.as_bytes())

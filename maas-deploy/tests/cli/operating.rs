@@ -213,3 +213,28 @@ async fn status_tells_which_copy_gives_programs_no_answers() {
     let status = site.deploy(&["-mo", "STATUS"]).stdout;
     assert!(told(status).is_err());
 }
+
+/// A service that comes to lead in another folder counts the copies of the one before, and says that it can't stop them.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_of_copies_that_the_service_cannot_reach() {
+    let site = Site::new().await;
+    let quorum = site.zookeeper.connect_string();
+    let options = ["--session_timeout", "3000"];
+    let mut first = Daemon::start(quorum, &options);
+    let model = ModelFolder::answering();
+    let run = site.add("dga", model.path(), &["-ni", "1", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    first.kill();
+    let _second = Daemon::start(quorum, &options);
+    let expected = [
+        "1 of 1 copies serve",
+        "1 copy runs out of the service's reach",
+        "end it there",
+    ];
+    eventually(LIMIT, "the copy to be told of", async || {
+        let status = site.deploy(&["-mo", "STATUS"]).stdout;
+        let all = expected.iter().all(|text| status.contains(text));
+        all.then_some(()).ok_or(status)
+    })
+    .await;
+}

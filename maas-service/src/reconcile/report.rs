@@ -36,6 +36,7 @@ impl Pass<'_> {
                 wanted: self.wanted.get(key).map_or(0, |wanted| wanted.copies),
                 running: 0,
                 serving: 0,
+                elsewhere: 0,
                 reached: before.map_or(0, |before| before.reached),
                 doing: self.doing(key),
                 pending: self.pending(key),
@@ -50,7 +51,9 @@ impl Pass<'_> {
             .collect();
         for copy in self.copies.iter().filter(|copy| copy.life != Life::Dead) {
             if let Some(key) = &copy.model {
-                all.entry(key.clone()).or_insert_with(|| blank(key)).running += 1;
+                let progress = all.entry(key.clone()).or_insert_with(|| blank(key));
+                progress.running += 1;
+                progress.elsewhere += u32::from(copy.life == Life::Elsewhere);
             }
         }
         for status in self
