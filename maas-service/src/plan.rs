@@ -124,6 +124,8 @@ pub enum Shortage {
     KeptFor(ModelKey),
     /// The runners of the model died, and it is to wait until then.
     TooSoon(Instant),
+    /// So many copies that can't be reached have the place of one that is to replace another.
+    Elsewhere(u32),
 }
 
 impl Shortage {
@@ -132,7 +134,7 @@ impl Shortage {
     pub fn is_of_room(&self) -> bool {
         match self {
             Self::Memory { .. } | Self::Vcores => true,
-            Self::KeptFor(_) | Self::TooSoon(_) => false,
+            Self::KeptFor(_) | Self::TooSoon(_) | Self::Elsewhere(_) => false,
         }
     }
 }
@@ -178,17 +180,17 @@ pub fn plan(
     in_order.sort_by_key(|(_, wanted)| wanted.asked);
     let mut kept_for: Option<&ModelKey> = None;
     for (model, wanted) in in_order {
-        let missing = models
-            .get(model)
-            .map_or(wanted.copies, |running| running.missing(wanted));
+        let running = models.get(model);
+        let missing = running.map_or(wanted.copies, |running| running.missing(wanted));
+        if let Some(copies) = running.and_then(|running| running.in_the_way(wanted)) {
+            pending.insert(model.clone(), (1, Shortage::Elsewhere(copies)));
+        }
         for started in 0..missing {
             let shortage = shortage(wanted, room, now);
             let shortage = shortage.or_else(|| kept_for.cloned().map(Shortage::KeptFor));
             if let Some(shortage) = shortage {
                 if shortage.is_of_room() {
-                    if let Some(running) = models.get(model) {
-                        actions.extend(running.make_way(wanted));
-                    }
+                    actions.extend(running.and_then(|running| running.make_way(wanted)));
                     if has_its_turn(wanted, now) {
                         kept_for.get_or_insert(model);
                     }
@@ -287,8 +289,22 @@ impl Running<'_> {
             .map(|(copy, _)| Action::Stop(copy.instance.clone()))
     }
 
-    /// How many more must be started, once those given up are told to end.
+    /// How many more must be started, once those given up are told to end. Copies elsewhere are not doubled.
     fn missing(&self, wanted: &Wanted) -> u32 {
+        self.short(wanted).saturating_sub(self.elsewhere)
+    }
+
+    /// How many copies elsewhere keep an outdated one from being replaced.
+    fn in_the_way(&self, wanted: &Wanted) -> Option<u32> {
+        let is_outdated = |copy: &Copy| copy.generation < wanted.restarted;
+        let waits = self.copies.iter().any(|(copy, _)| is_outdated(copy))
+            && self.short(wanted) > 0
+            && self.missing(wanted) == 0;
+        waits.then_some(self.elsewhere)
+    }
+
+    /// How many fresh copies are missing here.
+    fn short(&self, wanted: &Wanted) -> u32 {
         let (fresh, outdated): (Vec<_>, Vec<_>) = self
             .copies
             .iter()
@@ -300,10 +316,7 @@ impl Running<'_> {
         let whole = wanted.copies.saturating_sub(outdated);
         // Where all places are taken by outdated copies, one more is started, whose serving frees the first of them.
         let one_more = (count(fresh_serving.count()) + 1).min(wanted.copies);
-        whole
-            .max(one_more)
-            .saturating_sub(there)
-            .saturating_sub(self.elsewhere)
+        whole.max(one_more).saturating_sub(there)
     }
 }
 
@@ -466,6 +479,26 @@ mod tests {
         check("dga x1", "dga/a elsewhere, dga/b serving", &[]);
         check("dga x2", "dga/a elsewhere", &[launch("dga")]);
         check("", "dga/a elsewhere", &[]);
+    }
+
+    #[test]
+    fn a_restart_that_copies_elsewhere_hold_up_says_so() {
+        let check = |desired: &str, observed: &str, in_the_way: Option<u32>| {
+            let (desired, observed) = (all_wanted(desired), all_observed(observed));
+            let plan = plan(&desired, &observed, ROOMY, Instant::now());
+            assert_eq!(plan.actions, []);
+            let waits = in_the_way.map(|copies| (1, Shortage::Elsewhere(copies)));
+            assert_eq!(plan.pending.get(&key("dga")), waits.as_ref());
+        };
+        check("dga x1!", "dga/a old serving, dga/b elsewhere", Some(1));
+        check("dga x2!", "dga/a old serving, dga/b elsewhere", Some(1));
+        check(
+            "dga x3!",
+            "dga/a old serving, dga/b elsewhere, dga/c elsewhere",
+            Some(2),
+        );
+        check("dga x2!", "dga/a serving, dga/b elsewhere", None);
+        check("dga x2", "dga/a old serving, dga/b elsewhere", None);
     }
 
     #[test]

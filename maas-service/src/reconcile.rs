@@ -346,7 +346,10 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .values()
             .filter_map(|(_, shortage)| match shortage {
                 Shortage::TooSoon(time) => Some(time.saturating_duration_since(now)),
-                Shortage::Memory { .. } | Shortage::Vcores | Shortage::KeptFor(_) => None,
+                Shortage::Memory { .. }
+                | Shortage::Vcores
+                | Shortage::KeptFor(_)
+                | Shortage::Elsewhere(_) => None,
             });
         too_soon.fold(pause, Duration::min)
     }

@@ -1,6 +1,6 @@
 //! What a pass comes to: of each model what there is, what was done, and why something is missing, in words. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
 use maas_client::wire::state::InstanceStatus;
@@ -106,6 +106,17 @@ impl Pass<'_> {
             Shortage::TooSoon(_) => {
                 "its last runner died; the next one is started a little later".to_owned()
             }
+            Shortage::Elsewhere(copies) => {
+                let (run, them) = match copies {
+                    1 => ("a copy", "it"),
+                    _ => ("copies", "them"),
+                };
+                let hosts: Vec<&str> = self.hosts_elsewhere(key).into_iter().collect();
+                let hosts = hosts.join(", ");
+                format!(
+                    "its place is taken by {run} on {hosts}, out of this service's reach; end {them} there"
+                )
+            }
         };
         if let Some(mend) = self.mend(key).filter(|_| shortage.is_of_room()) {
             reason.push_str("; ");
@@ -116,6 +127,20 @@ impl Pass<'_> {
             reason,
             since_ms: 0,
         })
+    }
+
+    /// The hosts of its copies that can't be reached.
+    fn hosts_elsewhere(&self, key: &ModelKey) -> BTreeSet<&str> {
+        let elsewhere = |status: &&InstanceStatus| {
+            let copies = &mut self.copies.iter();
+            copies.any(|copy| copy.life == Life::Elsewhere && copy.instance == status.instance)
+        };
+        self.statuses
+            .iter()
+            .filter(|status| status.name == key.0 && status.version == key.1)
+            .filter(elsewhere)
+            .map(|status| status.host.as_str())
+            .collect()
     }
 
     /// What can be done where a copy that is to be replaced can't make room for its successor, for it is the last one.

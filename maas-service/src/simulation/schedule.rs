@@ -509,8 +509,7 @@ impl World {
         let outdated = machine
             .live(key)
             .any(|runner| runner.generation < restarted);
-        // A copy elsewhere may take the place in which a fresh one would have to come.
-        if outdated && pending == 0 && elsewhere == 0 && !(machine.broken)(key) {
+        if outdated && pending == 0 && !(machine.broken)(key) {
             return Err(format!("{key:?}: a copy was never restarted"));
         }
         Ok(())
