@@ -10,6 +10,9 @@ use std::time::Duration;
 /// How long a new copy must have served before it counts: one that falls over at its first call is no replacement.
 pub const SETTLING: Duration = Duration::from_secs(3);
 
+/// How long a copy that can't be reached must have been seen serving before it counts: longer than a dead one's session lasts.
+pub const FAR: Duration = Duration::from_secs(60);
+
 /// How a rolling update stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -42,6 +45,8 @@ pub struct Side {
     pub serving: u32,
     /// How many there are where this daemon can't reach them, or were a moment ago.
     pub elsewhere: u32,
+    /// How many of those have served for so long that they must live.
+    pub far: u32,
     /// Whether its next copy finds no room on the machine.
     pub crowded: bool,
 }
@@ -107,17 +112,19 @@ pub fn step(standing: &Standing) -> Step {
 /// does, there is nothing to go back to: the new ones are all that serves, and take their place after all.
 fn step_back(standing: &Standing) -> Step {
     let Standing { old, new, .. } = standing;
-    let whole = old.serving >= old.asked;
+    let serving = old.serving + old.far;
+    let whole = serving >= old.asked;
     let nothing_to_hold = new.serving <= standing.before;
     let has_had_its_time = standing.elapsed >= standing.deadline;
-    if whole || nothing_to_hold || (has_had_its_time && old.serving > 0) {
+    if whole || nothing_to_hold || (has_had_its_time && serving > 0) {
         return Step::Returned;
     }
-    if has_had_its_time && old.elsewhere == 0 {
+    // What runs elsewhere is left as long as it takes to see whether it serves.
+    if has_had_its_time && (old.elsewhere == 0 || standing.elapsed >= standing.deadline + FAR) {
         return Step::Finish;
     }
     // Where there is no room for both, a new copy makes room, but never the last one that serves.
-    let holding = if old.crowded && (new.serving > 1 || old.serving > 0) {
+    let holding = if old.crowded && (new.serving > 1 || serving > 0) {
         new.serving.saturating_sub(1)
     } else {
         new.serving
@@ -141,6 +148,7 @@ mod tests {
             running: asked,
             serving: asked,
             elsewhere: 0,
+            far: 0,
             crowded: false,
         }
     }
@@ -253,6 +261,15 @@ mod tests {
         };
         unseen.old.elsewhere = 1;
         assert_eq!(step(&unseen), Step::Continue { old: 10, new: 9 });
+        let seen = |far| {
+            let mut seen = unseen.clone();
+            seen.old.far = far;
+            step(&seen)
+        };
+        assert_eq!(seen(1), Step::Returned);
+        // It does not wait for them without end.
+        unseen.elapsed += FAR;
+        assert_eq!(step(&unseen), Step::Finish);
     }
 
     proptest! {

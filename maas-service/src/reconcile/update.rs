@@ -15,7 +15,7 @@ use crate::crash::{Point, crash_point};
 use crate::launcher::Launcher;
 use crate::leader::Lead;
 use crate::plan::{Copy, Life, ModelKey};
-use crate::rollout::{self, SETTLING, Side, Standing};
+use crate::rollout::{self, FAR, SETTLING, Side, Standing};
 use crate::tree::{Tree, write};
 
 /// A rolling update that is going on.
@@ -49,11 +49,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 let is_new = |s: &&InstanceStatus| s.name == new.0 && s.version == new.1;
                 statuses.iter().filter(is_new)
             };
-            let settled = serving(copies, new).filter(|copy| {
-                let serving = self.serving.as_ref();
-                let since = serving.and_then(|serving| serving.get(&copy.instance));
-                since.is_some_and(|&since| now >= since + SETTLING)
-            });
+            let settled = serving(copies, new).filter(|copy| self.has_served(copy, SETTLING, now));
             let settled = count(settled).min(found.desired.instances);
             // What failed before it began says nothing about it.
             let lost = of_new().find(|status| {
@@ -65,11 +61,11 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 format!("copy {}: {why}", status.instance)
             });
             let (old_side, new_side) = (
-                self.side(&old, desired, copies),
-                self.side(new, desired, copies),
+                self.side(&old, desired, copies, now),
+                self.side(new, desired, copies, now),
             );
             let progress = match replaces.going_back {
-                Some(_) => old_side.serving,
+                Some(_) => old_side.serving + old_side.far,
                 None => settled,
             };
             let going_back = replaces.going_back.is_some();
@@ -97,17 +93,34 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         updates
     }
 
-    fn side(&self, key: &ModelKey, desired: &BTreeMap<ModelKey, Found>, copies: &[Copy]) -> Side {
+    /// Whether a copy has been seen serving for so long.
+    fn has_served(&self, copy: &Copy, time: Duration, now: Instant) -> bool {
+        let serving = self.serving.as_ref();
+        let since = serving.and_then(|serving| serving.get(&copy.instance));
+        since.is_some_and(|&since| now >= since + time)
+    }
+
+    fn side(
+        &self,
+        key: &ModelKey,
+        desired: &BTreeMap<ModelKey, Found>,
+        copies: &[Copy],
+        now: Instant,
+    ) -> Side {
         let running = copies.iter().filter(|copy| {
             copy.model.as_ref() == Some(key) && matches!(copy.life, Life::Running(_))
         });
         let elsewhere = copies
             .iter()
             .filter(|copy| copy.model.as_ref() == Some(key) && copy.life == Life::Elsewhere);
+        let have_served = elsewhere
+            .clone()
+            .filter(|copy| self.has_served(copy, FAR, now));
         Side {
             asked: desired.get(key).map_or(0, |found| found.desired.instances),
             running: count(running),
             serving: count(serving(copies, key)),
+            far: count(have_served),
             elsewhere: count(elsewhere),
             crowded: self.crowded.contains_key(key),
         }

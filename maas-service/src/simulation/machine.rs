@@ -350,10 +350,12 @@ impl Hands {
         else {
             return;
         };
-        let is_left = self
-            .serving
-            .iter()
-            .any(|other| name(other).as_ref() == Some(&model));
+        let mut elsewhere = machine.elsewhere.values();
+        let is_left = elsewhere.any(|(name, _)| *name == model)
+            || self
+                .serving
+                .iter()
+                .any(|other| name(other).as_ref() == Some(&model));
         if !is_left {
             let of_model = machine.runners.iter();
             let of_model = of_model.filter(|(_, runner)| runner.model.0 == model);

@@ -128,12 +128,6 @@ pub(super) fn run(seed: u64, aloud: bool) -> Result<Vec<String>, String> {
     while let Some((ask, id)) = left.pop() {
         world.offer(ask, id);
     }
-    if with_updates {
-        // An update that goes back waits for what may come back elsewhere, for as long as it is there.
-        while !world.machine.borrow().elsewhere.is_empty() {
-            world.machine.borrow_mut().lose_elsewhere();
-        }
-    }
     world.rest()?;
     world.reckon(with_updates)?;
     Ok(world.told)
