@@ -8,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 /// The long forms, by the short ones.
 pub type ShortForms = &'static [(&'static str, &'static str)];
 
-/// Rewrites `-zq value` and `-zq=value` to `--zk_quorum value` and `--zk_quorum=value`, and `--zk-quorum` to
-/// `--zk_quorum`, for every option in `forms`. Everything behind a bare `--` stays as it is.
+/// Rewrites `-zq value` and `-zq=value` to `--zk_quorum value` and `--zk_quorum=value` for every option in `forms`, and
+/// `--zk-quorum` to `--zk_quorum` for whatever is a long option. Everything behind a bare `--` stays as it is.
 pub fn long_options(args: impl IntoIterator<Item = OsString>, forms: ShortForms) -> Vec<OsString> {
     let mut literal = false;
     let rewrite = |arg: OsString| {
@@ -29,11 +29,14 @@ fn long_option(arg: &OsStr, forms: ShortForms) -> Option<OsString> {
         Some((option, value)) => (option, Some(value)),
         None => (arg, None),
     };
-    let known = |(short, long): &&(&str, &str)| match option.strip_prefix("--") {
-        Some(name) => name.replace('-', "_") == *long,
-        None => option.strip_prefix('-') == Some(short),
+    let long = match option.strip_prefix("--") {
+        Some(name) => name.replace('-', "_"),
+        None => {
+            let short = option.strip_prefix('-')?;
+            let (_, long) = forms.iter().find(|(form, _)| *form == short)?;
+            (*long).to_owned()
+        }
     };
-    let (_, long) = forms.iter().find(known)?;
     Some(match value {
         Some(value) => format!("--{long}={value}").into(),
         None => format!("--{long}").into(),
@@ -74,7 +77,7 @@ mod tests {
         );
         check(
             "-h --other-option -x \"quoted\"",
-            "-h --other-option -x quoted",
+            "-h --other_option -x quoted",
         );
         check("-- -zq", "-- -zq");
     }

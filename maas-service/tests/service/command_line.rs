@@ -121,6 +121,16 @@ fn a_service_that_cannot_start_says_why() {
         1,
         "is not this machine",
     );
+    // Spelt with dashes, an option is the same.
+    check(
+        &[
+            "--zk-quorum=localhost:1",
+            "--stop-models",
+            "--hostname=192.0.2.1",
+        ],
+        1,
+        "is not this machine",
+    );
     check(
         &["-zq", "localhost:1", "--runner", "/no/such/runner"],
         1,
