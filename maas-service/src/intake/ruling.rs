@@ -120,7 +120,13 @@ fn add(request: &ModelRequest, standing: &Standing<'_>) -> Result<Accepted, Stri
                 going_back: None,
             })
         }
-        None => desired.and_then(|desired| desired.replaces.clone()),
+        // What is asked for beside the update stays when that is given up.
+        None => desired
+            .and_then(|desired| desired.replaces.clone())
+            .map(|replaces| Replaces {
+                before: replaces.before.saturating_add(request.instances),
+                ..replaces
+            }),
     };
     let note = desired
         .filter(|desired| desired.memory_mb != request.memory_mb)
@@ -203,8 +209,13 @@ fn remove(request: &ModelRequest, desired: &Desired) -> Accepted {
             replaces.version
         ));
     }
+    let replaces = desired.replaces.clone().map(|replaces| Replaces {
+        before: replaces.before.min(instances),
+        ..replaces
+    });
     let left = (instances > 0).then(|| Desired {
         instances,
+        replaces,
         ..desired.clone()
     });
     (left, (!notes.is_empty()).then(|| notes.join("; ")))
@@ -364,6 +375,31 @@ mod tests {
         let ruling = rule_on(&request("RESTART", 0, ""), Some(&standing), None);
         let desired = ruling.desired.expect("it stands");
         assert_eq!((desired.generation, desired.restarted), (8, 8));
+    }
+
+    #[test]
+    fn what_is_added_while_a_version_takes_a_place_stays_when_that_is_given_up() {
+        let updating = Desired {
+            replaces: Some(Replaces {
+                version: Version::new("0.9").expect("a version"),
+                deadline_s: 1,
+                since: 1,
+                before: 0,
+                going_back: None,
+            }),
+            ..standing(2).expect("two")
+        };
+        let after = |request: &ModelRequest, desired: &Desired| {
+            let desired = rule_on(request, Some(desired), None).desired;
+            let desired = desired.expect("it stands");
+            let before = desired.replaces.as_ref().map(|replaces| replaces.before);
+            (desired.instances, before, desired)
+        };
+        let (instances, before, added) = after(&request("ADD", 3, "/m"), &updating);
+        assert_eq!((instances, before), (5, Some(3)));
+        // No more than are asked for at all.
+        let (instances, before, _) = after(&request("REMOVE", 4, ""), &added);
+        assert_eq!((instances, before), (1, Some(1)));
     }
 
     #[test]
