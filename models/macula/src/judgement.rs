@@ -199,8 +199,7 @@ pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Da
         .iter()
         .any(|item| item.kind == ListKind::Whitelist && !item.is_over());
     let good = cleared_by_list || base.is_cleared();
-    let bad = |item: &Evidence| item.kind != ListKind::Whitelist && !item.is_over();
-    let conflict = good && evidence.iter().any(bad);
+    let conflict = good && evidence.iter().any(|item| item.kind != ListKind::Whitelist);
     let score = match absolute(&evidence) {
         Some((at, score)) => {
             evidence[at].points = Some(hundredths(score - base_score));
