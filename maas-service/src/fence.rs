@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use maas_client::InstanceId;
 
 use crate::crash::{Point, crash_point};
+use crate::instances;
 
 /// What the name of such a folder begins with.
 const PREFIX: &str = ".lead-";
@@ -40,7 +41,9 @@ pub struct Fence {
 
 /// Whether this is the name of a daemon's part of the folder.
 pub(crate) fn is_fence(name: &str) -> bool {
-    name.starts_with(PREFIX)
+    let lead = name.strip_prefix(PREFIX).unwrap_or_default();
+    let transaction = lead.rsplit_once('-').map_or("", |(_, number)| number);
+    transaction.len() == 16 && transaction.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 impl Fence {
@@ -107,7 +110,7 @@ impl Fence {
         // It goes in one step, so that nothing is moved out of it any more; whatever is still put into it stays behind.
         let gone = self
             .folder
-            .with_file_name(format!(".{}", InstanceId::generate()));
+            .with_file_name(instances::leftover(InstanceId::generate().as_str()));
         match fs::rename(&self.folder, &gone).and_then(|()| fs::remove_dir_all(&gone)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -4,7 +4,7 @@
 //! <instances>/<instance id>/
 //!   launch.json    what is to be run, written before the runner starts
 //!   lock           locked by the runner for as long as it lives, so that its death needs no witness
-//!   runner.json    which process the runner is
+//!   runner.json    which process the runner is; believed only where the kernel says the same
 //!   stopping       there when the runner has been told to end
 //!   fetching/      the bundle, while it is not complete
 //!   work/          the bundle; the script runs here
@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::crash::{Point, crash_point};
-use crate::fence;
-use crate::process::ProcessIdentity;
+use crate::instances;
+use crate::process::{ProcessIdentity, all_that_name_last};
 use crate::untrusted;
 
 /// The most bytes of `launch.json`: environment variables may be long.
@@ -209,10 +210,29 @@ impl InstanceFolder {
         write_json(&self.path.join("runner.json"), &ProcessIdentity::own()?)
     }
 
-    /// Which process the runner is; `None` when it has not said so yet.
+    /// Which process the runner is, by what the kernel says of it; `None` when none is. The file only tells where to look
+    /// first.
     #[must_use]
     pub fn runner(&self) -> Option<ProcessIdentity> {
-        read_json(&self.path.join("runner.json")).ok()
+        let said: Option<ProcessIdentity> = read_json(&self.path.join("runner.json")).ok();
+        let name = self.path.file_name()?;
+        said.filter(|process| process.is_alive() && process.names_last(name))
+            .into_iter()
+            .chain(iter::once_with(|| all_that_name_last(name)).flatten())
+            .find(|process| self.is_locked_by(process))
+    }
+
+    /// Whether a process was started with our lock as its standard input, as runners are and nobody else.
+    fn is_locked_by(&self, process: &ProcessIdentity) -> bool {
+        let input = fs::read_link(format!("/proc/{}/fd/0", process.pid)).unwrap_or_default();
+        let folder = input.parent().and_then(Path::file_name);
+        input.ends_with("lock") && folder == self.path.file_name()
+    }
+
+    /// Whether this is certainly the folder of `instance`, by its launch file or by its runner.
+    pub(crate) fn is_provably_of(&self, instance: &InstanceId) -> bool {
+        let spec = self.launch_spec();
+        spec.is_ok_and(|spec| spec.instance == *instance) || self.runner().is_some()
     }
 
     /// Notes that the runner has been told to end.
@@ -229,8 +249,8 @@ impl InstanceFolder {
         fs::symlink_metadata(self.path.join("stopping")).is_ok()
     }
 
-    /// Takes the folder and all in it away. What makes it a copy's goes last: whoever finds a half of it can still tell whose it
-    /// is, and whether somebody lives there.
+    /// Takes the folder and all in it away. What makes it a copy's goes last, under a name by which whatever is left of it is known
+    /// to be ours: whoever finds a half of it can still tell whose it is, and whether somebody lives there.
     ///
     /// # Errors
     /// When something in it can't be removed.
@@ -240,6 +260,19 @@ impl InstanceFolder {
             let _perhaps_it_is_no_folder = self.remove_part(&part);
         }
         crash_point(Point::RemovalHalfDone);
+        let name = self.path.file_name().unwrap_or_default();
+        let gone = self.path.with_file_name(instances::leftover(name));
+        let rest = match fs::rename(&self.path, &gone) {
+            Ok(()) => Self::at(gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Say, for the disk is full.
+            Err(_) => self.clone(),
+        };
+        rest.delete()
+    }
+
+    /// Deletes the folder and all in it, in whatever order.
+    pub(crate) fn delete(&self) -> io::Result<()> {
         self.remove_part(&self.path)
     }
 
@@ -281,50 +314,6 @@ impl InstanceFolder {
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
-}
-
-/// The folders of all instances below `instances`.
-///
-/// # Errors
-/// When the folder above can't be listed.
-pub fn all(instances: &Path) -> io::Result<Vec<(InstanceId, InstanceFolder)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(instances)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        // One whose name begins with a dot is no copy's.
-        let name = name.to_str().filter(|name| !name.starts_with('.'));
-        if let Some(id) = name.and_then(|name| InstanceId::new(name).ok()) {
-            found.push((id, InstanceFolder::at(entry.path())));
-        }
-    }
-    found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(found)
-}
-
-/// Removes what daemons left that were killed while they made a folder, or took one away: what is still there after a minute.
-///
-/// # Errors
-/// When the folder above can't be listed, or something can't be removed.
-pub fn remove_unfinished(instances: &Path) -> io::Result<()> {
-    const MAKING: Duration = Duration::from_secs(60);
-    for entry in fs::read_dir(instances)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') || fence::is_fence(&name) {
-            continue;
-        }
-        let made = match entry.metadata() {
-            Ok(metadata) => metadata.modified()?,
-            // It has become a copy's just now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if made.elapsed().unwrap_or_default() > MAKING {
-            InstanceFolder::at(entry.path()).remove()?;
-        }
-    }
-    Ok(())
 }
 
 /// Gives us back the right to look into and change every folder below `path`. Links are not followed.
@@ -415,23 +404,6 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_never_finished_goes_when_nobody_can_be_at_it_any_more() {
-        let instances = TempDir::new().expect("a folder");
-        let [old, new, copy, fence] =
-            [".old", ".new", "copy", ".lead-1"].map(|name| instances.path().join(name));
-        for folder in [&old, &new, &copy, &fence] {
-            fs::create_dir_all(folder.join("logs")).unwrap();
-        }
-        let long_ago = std::time::SystemTime::now() - Duration::from_secs(61);
-        for folder in [&old, &copy, &fence] {
-            File::open(folder).unwrap().set_modified(long_ago).unwrap();
-        }
-        remove_unfinished(instances.path()).unwrap();
-        let there = [old, new, copy, fence].map(|folder| folder.exists());
-        assert_eq!(there, [false, true, true, true]);
-    }
-
-    #[test]
     fn a_folder_is_alive_exactly_as_long_as_somebody_holds_its_lock() {
         let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let spec = spec("i1", "dga", "1.0");
@@ -450,8 +422,8 @@ pub(crate) mod tests {
         drop(child.stdin.take());
         child.wait().expect("ended");
         assert!(!folder.is_alive().expect("asked"));
-        assert_eq!(all(instances.path()).expect("listed").len(), 1);
         folder.remove().expect("removed");
-        assert!(all(instances.path()).expect("listed").is_empty());
+        let left = fs::read_dir(instances.path()).expect("listed").count();
+        assert_eq!(left, 0);
     }
 }

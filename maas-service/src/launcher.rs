@@ -5,6 +5,7 @@
 //! one stopped. Only runners of the same ZooKeeper tree are ours; several daemons can share a machine.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use tracing::{debug, info, warn};
 use crate::cgroup::{self, CopyCgroup};
 use crate::crash::{Point, crash_point};
 use crate::fence::{self, Fence, Hold};
-use crate::instance_folder::{self, InstanceFolder, LaunchSpec, RunnerSettings};
+use crate::instance_folder::{InstanceFolder, LaunchSpec, RunnerSettings};
+use crate::instances::{self, ClaimError};
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
 use crate::runner::{last_lines, log_file};
@@ -105,7 +107,9 @@ pub struct LocalLauncher {
     /// Since when this daemon knows that a runner has been told to end.
     stopping: HashMap<InstanceId, Instant>,
     /// What was read of the copies' launch files.
-    specs: HashMap<InstanceId, Brief>,
+    briefs: HashMap<InstanceId, Brief>,
+    /// What is in the folder and not ours.
+    foreign: Vec<OsString>,
     /// The transaction by which we came to lead.
     lead: Option<i64>,
     /// Our part of the folder, while we lead and it can be made.
@@ -117,7 +121,8 @@ pub struct LocalLauncher {
 struct Brief {
     /// Whether it is of our ZooKeeper tree.
     is_ours: bool,
-    model: ModelKey,
+    /// Of what it is a copy; `None` when its launch file no longer tells.
+    model: Option<ModelKey>,
     generation: u64,
     memory_mb: u32,
     /// Below which cgroup its own lies, if it has one.
@@ -128,9 +133,11 @@ impl LocalLauncher {
     /// A launcher, and where it tells of runners that ended.
     ///
     /// # Errors
-    /// When the folder for the copies can't be made.
-    pub fn new(settings: LaunchSettings) -> io::Result<(Self, mpsc::UnboundedReceiver<Ended>)> {
-        std::fs::create_dir_all(&settings.instances)?;
+    /// When the folder for the copies can't be made, or holds something else.
+    pub fn new(
+        settings: LaunchSettings,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), ClaimError> {
+        instances::claim(&settings.instances)?;
         let (ended, ends) = mpsc::unbounded_channel();
         Ok((
             Self {
@@ -139,7 +146,8 @@ impl LocalLauncher {
                 attended: JoinSet::new(),
                 known: HashMap::new(),
                 stopping: HashMap::new(),
-                specs: HashMap::new(),
+                briefs: HashMap::new(),
+                foreign: Vec::new(),
                 lead: None,
                 fence: None,
             },
@@ -147,23 +155,50 @@ impl LocalLauncher {
         ))
     }
 
-    /// What is to be known of a copy's launch. It is read once: later the model may have replaced the file.
-    fn brief(&mut self, instance: &InstanceId, folder: &InstanceFolder) -> Option<Brief> {
-        if !self.specs.contains_key(instance) {
-            let spec = folder.launch_spec().ok()?;
-            let brief = Brief {
-                is_ours: spec.settings.tree == self.settings.copies.tree,
-                model: (spec.name, spec.version),
-                generation: spec.generation,
-                memory_mb: spec.memory_mb,
-                cgroups: spec
-                    .settings
-                    .cgroups
-                    .filter(|base| cgroup::may_be_base(base)),
+    /// What is to be known of a copy's launch; nothing of a folder that is not provably a copy's. It is read once: later the
+    /// model may have replaced the file.
+    fn brief(&mut self, instance: &InstanceId, folder: &InstanceFolder) -> Option<&Brief> {
+        if !self.briefs.contains_key(instance) {
+            let spec = folder.launch_spec().ok();
+            let spec = spec.filter(|spec| spec.instance == *instance);
+            let brief = match spec {
+                Some(spec) => self.brief_of(spec),
+                // It is of no use any more, and known no better than to be like ours.
+                None if folder.runner().is_some() => Brief {
+                    is_ours: true,
+                    model: None,
+                    generation: 0,
+                    memory_mb: 0,
+                    cgroups: self.settings.copies.cgroups.clone(),
+                },
+                None => return None,
             };
-            self.specs.insert(instance.clone(), brief);
+            self.briefs.insert(instance.clone(), brief);
         }
-        self.specs.get(instance).cloned()
+        self.briefs.get(instance)
+    }
+
+    fn brief_of(&self, spec: LaunchSpec) -> Brief {
+        Brief {
+            is_ours: spec.settings.tree == self.settings.copies.tree,
+            model: Some((spec.name, spec.version)),
+            generation: spec.generation,
+            memory_mb: spec.memory_mb,
+            cgroups: spec
+                .settings
+                .cgroups
+                .filter(|base| cgroup::may_be_base(base)),
+        }
+    }
+
+    /// Tells, once, of what is in the folder and not ours.
+    fn leave_alone(&mut self, mut foreign: Vec<OsString>, folders: &[InstanceId]) {
+        foreign.extend(folders.iter().map(|folder| folder.as_str().into()));
+        for entry in foreign.iter().filter(|entry| !self.foreign.contains(entry)) {
+            let path = self.settings.instances.join(entry);
+            warn!(path = %path.display(), "this is no copy's, and is left alone; it does not belong in the folder for copies");
+        }
+        self.foreign = foreign;
     }
 
     /// Refuses to act for a daemon that has been overtaken. Where we have no part of the folder, for the disk is full, a later
@@ -246,18 +281,23 @@ impl Launcher for LocalLauncher {
     }
 
     fn observe(&mut self, phases: &HashMap<InstanceId, Phase>) -> io::Result<Vec<Copy>> {
-        let mut copies = Vec::new();
-        if let Err(error) = instance_folder::remove_unfinished(&self.settings.instances) {
-            warn!(%error, "a folder that was never finished can't be removed");
+        let contents = instances::look(&self.settings.instances)?;
+        if let Err(error) = instances::remove_leftovers(&contents.leftovers) {
+            warn!(%error, "what a daemon left that was killed can't be removed");
         }
-        let folders = instance_folder::all(&self.settings.instances)?;
+        let folders = contents.folders;
         let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
-        self.specs.retain(|instance, _| there.contains(instance));
+        self.briefs.retain(|instance, _| there.contains(instance));
         self.stopping.retain(|instance, _| there.contains(instance));
         let now = Instant::now();
+        let (mut copies, mut foreign) = (Vec::new(), Vec::new());
         for (instance, folder) in &folders {
-            let brief = self.brief(instance, folder);
-            if brief.as_ref().is_some_and(|brief| !brief.is_ours) {
+            let Some(brief) = self.brief(instance, folder).cloned() else {
+                // A copy may have ended just now.
+                foreign.extend(folder.path().exists().then(|| instance.clone()));
+                continue;
+            };
+            if !brief.is_ours {
                 continue;
             }
             let life = match folder.is_alive() {
@@ -284,12 +324,13 @@ impl Launcher for LocalLauncher {
             }
             copies.push(Copy {
                 instance: instance.clone(),
-                generation: brief.as_ref().map_or(0, |brief| brief.generation),
-                memory_mb: brief.as_ref().map_or(0, |brief| brief.memory_mb),
-                model: brief.map(|brief| brief.model),
+                generation: brief.generation,
+                memory_mb: brief.memory_mb,
+                model: brief.model,
                 life,
             });
         }
+        self.leave_alone(contents.foreign, &foreign);
         Ok(copies)
     }
 
@@ -329,6 +370,8 @@ impl Launcher for LocalLauncher {
             self.known.insert(instance.clone(), identity);
         }
         self.attend_child(instance.clone(), child);
+        let brief = self.brief_of(spec);
+        self.briefs.insert(instance.clone(), brief);
         Ok(instance)
     }
 
@@ -390,13 +433,9 @@ impl Launcher for LocalLauncher {
             warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
             process.signal(Signal::KILL)?;
         }
-        // The daemon that launched it may have lived in another cgroup than we do; of a copy that has spoilt its launch file we
-        // know no better than that it is like ours.
-        let base = self.brief(instance, &folder).map_or_else(
-            || self.settings.copies.cgroups.clone(),
-            |brief| brief.cgroups,
-        );
-        if let Some(base) = base {
+        // The daemon that launched it may have lived in another cgroup than we do.
+        let base = self.brief(instance, &folder);
+        if let Some(base) = base.and_then(|brief| brief.cgroups.clone()) {
             CopyCgroup::of(&base, instance).end(MOMENT)?;
         }
         crash_point(Point::CleanBeforeRemoval);

@@ -24,6 +24,8 @@ pub mod launcher;
 
 pub mod fence;
 
+pub mod instances;
+
 pub mod instance_folder;
 
 pub mod runner;

@@ -58,7 +58,7 @@ pub struct Options {
     #[arg(long, value_name = "HOST", env = "MAAS_HOSTNAME")]
     hostname: Option<String>,
 
-    /// Where the folders of running copies are made. Default: instances below $MAAS_HOME, or below
+    /// Where the folders of running copies are made: a new or an empty folder, or one that a service has used. Default: instances below $MAAS_HOME, or below
     /// $XDG_STATE_HOME/maas, or below ~/.local/state/maas
     #[arg(long = "instances_dir", value_name = "FOLDER")]
     instances_dir: Option<PathBuf>,

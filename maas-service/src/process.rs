@@ -4,9 +4,12 @@
 //! process started it is unique for as long as the machine is up, and together with what the kernel calls this time of
 //! its being up, for ever.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -62,6 +65,15 @@ impl ProcessIdentity {
         let is_it =
             |now: Self| now.started == self.started && (self.boot == 0 || now.boot == self.boot);
         Self::of(self.pid).is_some_and(is_it)
+    }
+
+    /// Whether the last argument it was started with is a path to something of this name.
+    #[must_use]
+    pub fn names_last(&self, name: &OsStr) -> bool {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let line = line.strip_suffix(&[0]).unwrap_or(&line);
+        let last = line.rsplit(|&byte| byte == 0).next().unwrap_or_default();
+        Path::new(OsStr::from_bytes(last)).file_name() == Some(name)
     }
 
     /// Sends it a signal; tells whether it was there to get it.
@@ -225,16 +237,24 @@ pub fn with_environment(name: &str, value: &str) -> Vec<ProcessIdentity> {
             .split(|&byte| byte == 0)
             .any(|entry| entry == wanted.as_bytes())
     };
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     // The identity first: should the number pass to another process, it is the first one that is meant.
-    pids.filter_map(ProcessIdentity::of)
-        .filter(|process| holds(process.pid))
-        .collect()
+    all().filter(|process| holds(process.pid)).collect()
+}
+
+/// All processes whose last argument is a path to something of this name, those that started first before the others.
+#[must_use]
+pub fn all_that_name_last(name: &OsStr) -> Vec<ProcessIdentity> {
+    let mut found: Vec<_> = all().filter(|process| process.names_last(name)).collect();
+    found.sort_by_key(|process| process.started);
+    found
+}
+
+/// All processes there are.
+fn all() -> impl Iterator<Item = ProcessIdentity> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(ProcessIdentity::of)
 }
 
 /// What stands for a time of being up whose name can't be read.

@@ -77,12 +77,7 @@ impl Service {
             .context("the service can't start")?;
         let layout = Layout::read(&session, &config.config_node).await?;
         config.launch.copies.tree = tree_identity(&session, &layout).await?;
-        let (launcher, ends) = LocalLauncher::new(config.launch.clone()).with_context(|| {
-            format!(
-                "the folder `{}` for copies can't be made",
-                config.launch.instances.display()
-            )
-        })?;
+        let (launcher, ends) = LocalLauncher::new(config.launch.clone())?;
         let place = Place {
             host: config.launch.copies.hostname.clone(),
             instances: config.launch.instances.clone(),

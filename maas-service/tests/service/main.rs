@@ -61,6 +61,7 @@ mod crashes;
 mod disks;
 mod draining;
 mod healing;
+mod instances;
 mod interruptions;
 mod life;
 mod load;
