@@ -220,6 +220,13 @@ impl LocalLauncher {
         Ok(())
     }
 
+    /// Which process a copy's runner is: what we have started or looked at, or else what the kernel says.
+    fn runner(&self, instance: &InstanceId, folder: &InstanceFolder) -> Option<ProcessIdentity> {
+        let known = self.known.get(instance).copied();
+        let known = known.filter(ProcessIdentity::is_alive);
+        known.or_else(|| folder.runner())
+    }
+
     /// How long a runner that was told to end may take.
     fn patience(&self) -> Duration {
         self.settings.copies.stop_limit() + Duration::from_secs(15)
@@ -378,14 +385,12 @@ impl Launcher for LocalLauncher {
     fn stop(&mut self, instance: &InstanceId) -> io::Result<()> {
         self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
-        // A runner that has not said yet who it is can't have done anything yet either; its child handle tells.
-        let identity = folder
-            .runner()
-            .or_else(|| self.known.get(instance).copied());
-        let Some(identity) = identity else {
-            return Err(io::Error::other(
-                "its runner has not said yet which process it is",
-            ));
+        let Some(identity) = self.runner(instance, &folder) else {
+            return if folder.is_alive()? {
+                Err(no_runner(&folder, "told to end"))
+            } else {
+                Ok(())
+            };
         };
         // In this order: were we killed between the two, the next daemon would tell it again.
         crash_point(Point::StopBeforeSignal);
@@ -406,16 +411,18 @@ impl Launcher for LocalLauncher {
     fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
         self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
-        let identity = folder
-            .runner()
-            .or_else(|| self.known.get(instance).copied());
+        let runner = self.runner(instance, &folder);
         crash_point(Point::KillBeforeSignal);
-        if let Some(identity) = identity
-            && identity.signal(Signal::KILL)?
-        {
-            warn!(%instance, pid = identity.pid, "a runner did not end when told to, and was killed");
-        }
+        let killed = match runner {
+            Some(runner) => runner.signal(Signal::KILL)?.then_some(runner.pid),
+            None => None,
+        };
         crash_point(Point::KillAfterSignal);
+        if let Some(pid) = killed {
+            warn!(%instance, pid, "a runner did not end when told to, and was killed");
+        } else if !kill_what_is_left_of(instance)? && folder.is_alive()? {
+            return Err(no_runner(&folder, "killed"));
+        }
         Ok(())
     }
 
@@ -429,10 +436,7 @@ impl Launcher for LocalLauncher {
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let last = last_lines(&log_file(&folder), 5);
         // Where runner and warden were killed together, nobody took the model along.
-        for process in with_environment("MAAS_INSTANCE", instance.as_str()) {
-            warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
-            process.signal(Signal::KILL)?;
-        }
+        kill_what_is_left_of(instance)?;
         // The daemon that launched it may have lived in another cgroup than we do.
         let base = self.brief(instance, &folder);
         if let Some(base) = base.and_then(|brief| brief.cgroups.clone()) {
@@ -442,6 +446,24 @@ impl Launcher for LocalLauncher {
         folder.remove()?;
         Ok(last)
     }
+}
+
+/// Kills the processes of a copy that outlived its runner; tells whether there were any.
+fn kill_what_is_left_of(instance: &InstanceId) -> io::Result<bool> {
+    let left = with_environment("MAAS_INSTANCE", instance.as_str());
+    for process in &left {
+        warn!(%instance, pid = process.pid, "a process outlived its runner; ending it");
+        process.signal(Signal::KILL)?;
+    }
+    Ok(!left.is_empty())
+}
+
+/// Somebody else than a runner keeps a copy's folder locked.
+fn no_runner(folder: &InstanceFolder, to_be: &str) -> io::Error {
+    let folder = folder.path().display();
+    io::Error::other(format!(
+        "no process is its runner, so none can be {to_be}, and yet something holds `{folder}/lock` (`fuser` tells what): end that"
+    ))
 }
 
 fn start_runner(runner: &Path, folder: &InstanceFolder, lock: OwnedFd) -> io::Result<Child> {
@@ -507,8 +529,7 @@ mod tests {
                 .unwrap();
         };
         mark(0x0f);
-        let error = launcher.stop(&spec.instance).unwrap_err().to_string();
-        assert!(error.contains("has not said yet"), "{error}");
+        launcher.stop(&spec.instance).expect("it has ended");
         mark(0x11);
         let refusals = [
             launcher.stop(&spec.instance),
@@ -520,5 +541,24 @@ mod tests {
             assert!(error.contains("another daemon has come to lead"), "{error}");
         }
         assert!(folder.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_ended_because_it_has_no_runner_is_an_error_until_it_is_dead() {
+        let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mut launcher = on_a_full_disk(instances.path());
+        let spec = spec("i1", "dga", "1.0");
+        let folder = InstanceFolder::new(instances.path(), &spec.instance);
+        let lock = folder.create(&spec, workshop.path()).expect("made");
+        for _ in 0..2 {
+            for ending in [launcher.stop(&spec.instance), launcher.kill(&spec.instance)] {
+                let error = ending.unwrap_err().to_string();
+                assert!(error.contains("no process is its runner"), "{error}");
+            }
+        }
+        assert!(!launcher.was_told_to_end(&spec.instance));
+        drop(lock);
+        launcher.stop(&spec.instance).expect("there is none");
+        launcher.kill(&spec.instance).expect("there is none");
     }
 }

@@ -58,8 +58,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST", env = "MAAS_HOSTNAME")]
     hostname: Option<String>,
 
-    /// Where the folders of running copies are made: a new or an empty folder, or one that a service has used. Default: instances below $MAAS_HOME, or below
-    /// $XDG_STATE_HOME/maas, or below ~/.local/state/maas
+    /// Where the folders of running copies are made: a new folder, an empty one, or one that a service has used. Default:
+    /// instances below $MAAS_HOME, or below $XDG_STATE_HOME/maas, or below ~/.local/state/maas
     #[arg(long = "instances_dir", value_name = "FOLDER")]
     instances_dir: Option<PathBuf>,
 

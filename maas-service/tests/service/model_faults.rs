@@ -1,11 +1,14 @@
 //! Models that misbehave: each ends in a status that says why, and none blocks another model.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use maas_client::wire::state::{InstanceStatus, Phase};
-use test_support::ModelFolder;
+use maas_service::process::ProcessIdentity;
+use test_support::{ModelFolder, eventually, send_signal};
 
-use crate::world::World;
+use crate::life::is_warden;
+use crate::world::{LIMIT, World};
 
 /// Deploys a model with this script beside a good one: the status tells `why`, and the good one serves.
 async fn check(script: &str, phase: Phase, why: &str) -> InstanceStatus {
@@ -216,4 +219,61 @@ async fn a_model_that_puts_pipes_in_place_of_our_files_freezes_nobody() {
         world.remove(name, 1).await;
         world.nothing_is_left().await;
     }
+}
+
+/// What happens to a copy that claims that a stranger's process is its runner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Removed,
+    RemovedByTheNextDaemon,
+    KilledByTheNextDaemon,
+}
+
+async fn a_stranger_is_left_alone_and_the_copy_that_names_it_is(then: Then) {
+    let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let identity = ProcessIdentity::of(stranger.id()).expect("it runs");
+    let identity = serde_json::to_string(&identity).unwrap();
+    let environment = format!("STRANGER={identity}");
+    let options = ["--shell_env", &environment, "--stop_grace", "1"];
+    let mut world = World::start(&[&options[..], &["--drain_limit", "1"]].concat()).await;
+    let model = ModelFolder::with_script(
+        r#"printf '%s' "$STRANGER" > ../runner.json; exec "$python" -S -E serve.py"#,
+    );
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let said = world.daemon.folders()[0].join("runner.json");
+    assert_eq!(fs::read_to_string(said).unwrap(), identity);
+    if then != Then::Removed {
+        world.daemon.kill();
+        world.daemon.start_again();
+        let adopted = async || world.daemon.log_tail().contains("copy adopted");
+        eventually(LIMIT, "the copy to be adopted", adopted).await;
+    }
+    if then == Then::KilledByTheNextDaemon {
+        let runners = world.daemon.pids_of("maas_runner");
+        let runner = runners.into_iter().find(|&pid| !is_warden(pid));
+        send_signal("STOP", &[runner.expect("it runs")]);
+    }
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+    let killed = world.daemon.log_tail().contains("was killed");
+    assert_eq!(killed, then == Then::KilledByTheNextDaemon);
+    drop(stranger.stdin.take());
+    let ended = stranger.wait().unwrap();
+    assert!(ended.success(), "it was signalled: {ended}");
+}
+
+#[tokio::test]
+async fn a_stranger_whom_a_model_names_as_its_runner_is_left_alone_and_the_copy_removed() {
+    a_stranger_is_left_alone_and_the_copy_that_names_it_is(Then::Removed).await;
+}
+
+#[tokio::test]
+async fn a_stranger_whom_a_model_names_as_its_runner_is_not_adopted_by_the_next_daemon() {
+    a_stranger_is_left_alone_and_the_copy_that_names_it_is(Then::RemovedByTheNextDaemon).await;
+}
+
+#[tokio::test]
+async fn a_stranger_whom_a_model_names_as_its_runner_is_not_killed_when_the_runner_hangs() {
+    a_stranger_is_left_alone_and_the_copy_that_names_it_is(Then::KilledByTheNextDaemon).await;
 }
