@@ -148,7 +148,8 @@ pub struct Plan {
     pub pending: BTreeMap<ModelKey, (u32, Shortage)>,
 }
 
-/// What brings `observed` to `desired` where `room` is left beside it: cleaning first, then stopping, then starting.
+/// What brings `observed` to `desired` where `room` is left beside it: stopping first, for that is decided by what was seen and
+/// nobody should have to wait for it; then cleaning, then starting.
 #[must_use]
 pub fn plan(
     desired: &BTreeMap<ModelKey, Wanted>,
@@ -157,10 +158,10 @@ pub fn plan(
     now: Instant,
 ) -> Plan {
     let mut models: BTreeMap<&ModelKey, Running<'_>> = BTreeMap::new();
-    let mut actions = Vec::new();
+    let (mut actions, mut cleanings, mut launches) = (Vec::new(), Vec::new(), Vec::new());
     for copy in observed {
         match (copy.life, &copy.model) {
-            (Life::Dead, _) => actions.push(Action::Clean(copy.instance.clone())),
+            (Life::Dead, _) => cleanings.push(Action::Clean(copy.instance.clone())),
             (Life::Running(phase), Some(model)) => {
                 models.entry(model).or_default().copies.push((copy, phase));
             }
@@ -199,9 +200,11 @@ pub fn plan(
                 break;
             }
             room = room.less(wanted.memory_mb);
-            actions.push(Action::Launch(model.clone()));
+            launches.push(Action::Launch(model.clone()));
         }
     }
+    actions.extend(cleanings);
+    actions.extend(launches);
     Plan { actions, pending }
 }
 
@@ -440,6 +443,20 @@ mod tests {
             "dga x2",
             "dga/a serving, dga/b dead",
             &[Action::Clean(id("b")), launch("dga")],
+        );
+    }
+
+    #[test]
+    fn what_is_to_go_does_not_wait_for_the_cleaning_of_others() {
+        check(
+            "dga x1, echo x1",
+            "dga/a dead, dga/b serving, dga/c serving, echo/d hanging",
+            &[
+                Action::Kill(id("d")),
+                stop("c"),
+                Action::Clean(id("a")),
+                launch("echo"),
+            ],
         );
     }
 

@@ -99,6 +99,15 @@ struct Trouble {
     not_before: Instant,
 }
 
+/// What came of a plan.
+#[derive(Default)]
+struct Done {
+    /// What went wrong, of which model.
+    failures: Vec<(Option<ModelKey>, String)>,
+    /// What was not done, for it no longer fits what is so by now.
+    spared: Vec<Action>,
+}
+
 /// What should run of a version, and which version of its znode says so.
 pub(crate) struct Found {
     desired: Desired,
@@ -175,7 +184,8 @@ impl Reconciler<Session, LocalLauncher> {
                     Ok(copies) if copies.is_empty() => return,
                     Ok(copies) => {
                         let planned = plan(&BTreeMap::new(), &copies, self.room(), Instant::now());
-                        self.carry_out(&planned, &nothing, &copies).await;
+                        self.carry_out(&planned, &nothing, &BTreeMap::new(), &copies)
+                            .await;
                     }
                     Err(error) => warn!(%error, "copies can't be looked at now"),
                 }
@@ -285,7 +295,10 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         let unfinished = planned.actions.len() > ACTIONS;
         planned.actions.truncate(ACTIONS);
         self.note_crowded(&planned, now);
-        let failures = self.carry_out(&planned, &desired, &touchable).await;
+        let Done { failures, spared } = self
+            .carry_out(&planned, &desired, &wanted, &touchable)
+            .await;
+        planned.actions.retain(|action| !spared.contains(action));
         let pass = Pass {
             desired: &desired,
             wanted: &wanted,
@@ -320,7 +333,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             &copies,
             &planned,
             &updates,
-            !failures.is_empty() || !held.is_empty() || published.is_err(),
+            !failures.is_empty() || !spared.is_empty() || !held.is_empty() || published.is_err(),
             now,
         ))
     }
@@ -405,25 +418,72 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         Ok(copies)
     }
 
-    /// Carries out a plan; tells what went wrong, of which model.
+    /// Carries out a plan.
     async fn carry_out(
         &mut self,
         planned: &Plan,
         desired: &BTreeMap<ModelKey, Found>,
+        wanted: &BTreeMap<ModelKey, Wanted>,
         copies: &[Copy],
-    ) -> Vec<(Option<ModelKey>, String)> {
-        let mut failures = Vec::new();
+    ) -> Done {
+        let mut done = Done::default();
+        // The models of which a copy that was to be stopped stays: one that was to take its place would be one too many.
+        let mut whole: HashSet<&ModelKey> = HashSet::new();
         for action in &planned.actions {
-            if let Err(error) = self.act(action, desired, copies).await {
+            let model = model_of(action, copies);
+            if matches!(action, Action::Launch(model) if whole.contains(model)) {
+                done.spared.push(action.clone());
+                continue;
+            }
+            let outcome = match self.is_outdated(action, wanted, copies).await {
+                Ok(true) => {
+                    info!(
+                        ?action,
+                        "the copy has come to serve meanwhile, and is looked at again"
+                    );
+                    done.spared.push(action.clone());
+                    whole.extend(model);
+                    continue;
+                }
+                Ok(false) => self.act(action, desired, copies).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = outcome {
                 let error = format!("{error:#}");
                 error!(
                     ?action,
                     error, "an action has failed and will be tried again"
                 );
-                failures.push((model_of(action, copies).cloned(), error));
+                done.failures.push((model.cloned(), error));
+                whole.extend(model.filter(|_| matches!(action, Action::Stop(_))));
             }
         }
-        failures
+        done
+    }
+
+    /// Whether an action is to stop a copy for serving nobody that has come to serve since it was looked at. Where all copies of
+    /// the model are to go, that makes no difference.
+    async fn is_outdated(
+        &self,
+        action: &Action,
+        wanted: &BTreeMap<ModelKey, Wanted>,
+        copies: &[Copy],
+    ) -> Result<bool, ZkError> {
+        let Action::Stop(instance) = action else {
+            return Ok(false);
+        };
+        let copy = copies.iter().find(|copy| copy.instance == *instance);
+        let served =
+            |copy: &&Copy| matches!(copy.life, Life::Running(Some(phase)) if phase.is_serving());
+        let copy = copy.filter(|copy| !served(copy));
+        let model = copy.and_then(|copy| copy.model.as_ref());
+        let some_stay = |model: &&ModelKey| wanted.get(*model).is_some_and(|w| w.copies > 0);
+        let Some((name, _)) = model.filter(some_stay) else {
+            return Ok(false);
+        };
+        let registration = [self.layout.registration(name, instance)];
+        let found = self.tree.get_many(&registration).await?.pop();
+        Ok(found.unwrap_or(Ok(None))?.is_some())
     }
 
     async fn act(

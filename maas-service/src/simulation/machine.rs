@@ -4,7 +4,7 @@
 //! What a launcher does with processes is not in it; only which copies it is asked to act on. That it signals none but a
 //! copy's own runner, whoever has its number now, is a matter of [`process`](crate::process) and its tests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::rc::Rc;
@@ -43,12 +43,11 @@ pub(super) struct Machine {
     pub(super) steady: BTreeSet<&'static str>,
     /// Those of which one that served has died, until a daemon has looked again.
     shaken: BTreeSet<&'static str>,
-    /// Copies that have come to serve since whoever leads has looked.
-    news: BTreeSet<InstanceId>,
+    /// Copies that have come to serve since whoever leads has looked, and after how many calls of all.
+    news: BTreeMap<InstanceId, u64>,
     /// A daemon decides by what it sees in one look, and nothing that it has written down earlier.
     pub(super) forgetful: bool,
-    /// Those of them of which there is a copy that serves, as whoever leads has seen. One that comes to serve between its
-    /// look and what it does then, it may still stop: that one has served for moments.
+    /// Those of them of which there is a copy that serves, as whoever leads has seen.
     found: BTreeSet<&'static str>,
 }
 
@@ -76,7 +75,7 @@ impl Machine {
             violations: Vec::new(),
             steady: BTreeSet::new(),
             shaken: BTreeSet::new(),
-            news: BTreeSet::new(),
+            news: BTreeMap::new(),
             forgetful: false,
             found: BTreeSet::new(),
         }
@@ -189,7 +188,7 @@ impl Machine {
                 (runner.model.0.as_str(), runner.model.1.as_str()) == (name, version)
             })
         };
-        if self.news.iter().any(is_of_it) {
+        if self.news.keys().any(is_of_it) {
             self.steady.remove(name);
             self.shaken.remove(name);
         }
@@ -276,7 +275,8 @@ impl Machine {
         };
         let (model, serves) = (runner.model.clone(), runner.phase.is_serving());
         if serves && !served {
-            self.news.insert(instance.clone());
+            let calls = self.tree.borrow().calls;
+            self.news.insert(instance.clone(), calls);
         }
         let phase = self.runners[instance].phase;
         self.tell(|| format!("{instance} of {model:?}: {phase}"));
@@ -317,12 +317,15 @@ pub(super) struct Hands {
     /// The copies that served when it looked last, but for those it has stopped since.
     serving: BTreeSet<InstanceId>,
     lead: i64,
+    /// Which of all calls to ZooKeeper was its last.
+    last_call: Rc<Cell<u64>>,
 }
 
 impl Hands {
-    pub(super) fn new(machine: Rc<RefCell<Machine>>) -> Self {
+    pub(super) fn new(machine: Rc<RefCell<Machine>>, last_call: Rc<Cell<u64>>) -> Self {
         Self {
             machine,
+            last_call,
             serving: BTreeSet::new(),
             lead: 0,
         }
@@ -336,9 +339,29 @@ impl Hands {
         Ok(())
     }
 
+    /// Notes it when a copy is stopped for serving nobody that has come to serve since, unless it did so after the last call.
+    fn check_news(&self, instance: &InstanceId) {
+        let mut machine = self.machine.borrow_mut();
+        let runner = machine.runners.get(instance);
+        let is_steady =
+            runner.is_some_and(|runner| machine.steady.contains(runner.model.0.as_str()));
+        let came = machine.news.get(instance).copied();
+        if let Some(came) = came.filter(|&came| came < self.last_call.get())
+            && is_steady
+            && machine.forgetful
+        {
+            let last = self.last_call.get();
+            let violation = format!(
+                "{instance} was stopped after call {last} and has come to serve after call {came}"
+            );
+            machine.violations.push(violation);
+        }
+    }
+
     /// Notes it when a model is left without a copy that serves, although nobody asked for that.
     fn check_stop(&mut self, instance: &InstanceId) {
         if !self.serving.remove(instance) {
+            self.check_news(instance);
             return;
         }
         let mut machine = self.machine.borrow_mut();

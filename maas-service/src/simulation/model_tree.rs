@@ -22,6 +22,8 @@ use crate::tree::Tree;
 pub(super) struct ModelTree {
     nodes: BTreeMap<String, Node>,
     zxid: i64,
+    /// How many calls have taken effect.
+    pub(super) calls: u64,
     /// The transactions that took effect, each by the handle that made it.
     pub(super) commits: Vec<(usize, Vec<Step>)>,
 }
@@ -206,9 +208,18 @@ pub(super) struct Handle {
     pub(super) who: usize,
     pub(super) tree: Rc<RefCell<ModelTree>>,
     pub(super) fault: Rc<Cell<Fault>>,
+    /// Which of all calls was its last to take effect.
+    pub(super) last_call: Rc<Cell<u64>>,
 }
 
 impl Handle {
+    fn now<R>(&self, effect: impl FnOnce(&mut ModelTree) -> R) -> R {
+        let mut tree = self.tree.borrow_mut();
+        tree.calls += 1;
+        self.last_call.set(tree.calls);
+        effect(&mut tree)
+    }
+
     /// One call: the scheduler may do other things, or end the daemon, before it takes effect and after.
     async fn call<R>(
         &self,
@@ -225,7 +236,7 @@ impl Handle {
         if fault == Fault::Unsent {
             return Err(lost());
         }
-        let outcome = effect(&mut self.tree.borrow_mut());
+        let outcome = self.now(effect);
         interrupted().await;
         if fault == Fault::Unanswered {
             return Err(lost());

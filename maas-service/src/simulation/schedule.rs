@@ -199,9 +199,14 @@ impl World {
             who,
             tree: self.tree.clone(),
             fault: fault.clone(),
+            last_call: Rc::default(),
+        };
+        let reconcilers = Handle {
+            last_call: Rc::default(),
+            ..handle.clone()
         };
         let lead = Lead::of_epoch(epoch, version);
-        let mut intake = Intake::new(handle.clone(), self.layout.clone(), ROOM);
+        let mut intake = Intake::new(handle, self.layout.clone(), ROOM);
         let leader = Leader {
             host: "here".to_owned(),
             pid: 1,
@@ -212,8 +217,8 @@ impl World {
             copies: 0,
         };
         let dice = StdRng::seed_from_u64(self.dice.random());
-        let hands = Hands::new(self.machine.clone());
-        let mut reconciler = Reconciler::new(handle, self.layout.clone(), hands, leader, dice);
+        let hands = Hands::new(self.machine.clone(), reconcilers.last_call.clone());
+        let mut reconciler = Reconciler::new(reconcilers, self.layout.clone(), hands, leader, dice);
         let (clock, began, lead_too) = (self.clock.clone(), self.began, lead.clone());
         self.daemons.push(Daemon {
             who,
