@@ -9,7 +9,7 @@ mod report;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
@@ -38,6 +38,9 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// How long to wait at most while copies run elsewhere: they may just be ending.
 const SOON: Duration = Duration::from_secs(5);
 
+/// How long a runner may take to say how its copy is before it is told of.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How long a model's runners must have lived for their earlier deaths to be forgotten.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
@@ -64,6 +67,8 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     lost: HashMap<ModelKey, Lost>,
     /// Since when copies serve without a break; not known before the first look.
     serving: Option<HashMap<InstanceId, Instant>>,
+    /// Since when nothing has been heard of runners that run, and what time of day that was.
+    silent: HashMap<InstanceId, (Instant, SystemTime)>,
     /// When rolling updates last made a step forward, and how far they were then.
     updating: HashMap<ModelKey, (Instant, (bool, u32))>,
     /// The models for whose next copy there is no room, and since when.
@@ -221,6 +226,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             ends: HashMap::new(),
             lost: HashMap::new(),
             serving: None,
+            silent: HashMap::new(),
             updating: HashMap::new(),
             crowded: HashMap::new(),
             dice,
@@ -304,6 +310,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             wanted: &wanted,
             copies: &copies,
             statuses: &statuses,
+            silent: &self.silent(&copies, now),
             updates: &updates,
             planned: &planned,
             failures: &failures,
@@ -348,7 +355,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         now: Instant,
     ) -> Duration {
         let mut pause = RESYNC;
-        if copies.iter().any(|copy| copy.life == Life::Elsewhere) {
+        if copies.iter().any(|copy| copy.life == Life::Elsewhere) || !self.silent.is_empty() {
             pause = SOON;
         }
         if soon || !updates.is_empty() {
@@ -365,6 +372,22 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 | Shortage::Elsewhere(_) => None,
             });
         too_soon.fold(pause, Duration::min)
+    }
+
+    /// The copies whose runners have said nothing for long, and since when.
+    fn silent(&mut self, copies: &[Copy], now: Instant) -> BTreeMap<InstanceId, SystemTime> {
+        let is_silent = |copy: &&Copy| copy.life == Life::Running(None);
+        let silent = copies.iter().filter(is_silent);
+        let silent: HashSet<&InstanceId> = silent.map(|copy| &copy.instance).collect();
+        self.silent.retain(|instance, _| silent.contains(instance));
+        for instance in silent {
+            let since = (now, SystemTime::now());
+            self.silent.entry(instance.clone()).or_insert(since);
+        }
+        let long = self.silent.iter();
+        let long = long.filter(|(_, (since, _))| now.duration_since(*since) >= SILENCE);
+        long.map(|(instance, (_, time))| (instance.clone(), *time))
+            .collect()
     }
 
     fn note_crowded(&mut self, planned: &Plan, now: Instant) {

@@ -1,7 +1,9 @@
 //! What a pass comes to: of each model what there is, what was done, and why something is missing, in words. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
+use maas_client::InstanceId;
 use maas_client::wire::progress::{Leader, Lost, Pending, Progress};
 use maas_client::wire::state::InstanceStatus;
 
@@ -16,6 +18,8 @@ pub(super) struct Pass<'a> {
     pub(super) wanted: &'a BTreeMap<ModelKey, Wanted>,
     pub(super) copies: &'a [Copy],
     pub(super) statuses: &'a [InstanceStatus],
+    /// The copies whose runners have said nothing for long, and since when.
+    pub(super) silent: &'a BTreeMap<InstanceId, SystemTime>,
     pub(super) updates: &'a [Update],
     pub(super) planned: &'a Plan,
     /// What went wrong, of which model.
@@ -219,11 +223,27 @@ impl Pass<'_> {
                     )
                 }),
         );
+        doing.extend(self.silent_ones(key));
         let ours = self
             .failures
             .iter()
             .filter(|(model, _)| model.as_ref() == Some(key));
         doing.extend(ours.map(|(_, error)| format!("failed and will be tried again: {error}")));
         doing
+    }
+
+    /// Of its copies that run and of which nothing is heard.
+    fn silent_ones(&self, key: &ModelKey) -> impl Iterator<Item = String> {
+        let ours = self.copies.iter();
+        let ours = ours.filter(move |copy| copy.model.as_ref() == Some(key));
+        ours.filter_map(|copy| {
+            let since = self.silent.get(&copy.instance)?;
+            let since = humantime::format_rfc3339_seconds(*since);
+            let instance = &copy.instance;
+            Some(format!(
+                "waiting for word of copy {instance}, whose runner runs and has said nothing since {since}: it hangs, or can't \
+                 reach ZooKeeper (its log: {instance}/logs/runner.log, in the folder for copies)"
+            ))
+        })
     }
 }

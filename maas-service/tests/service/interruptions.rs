@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use maas_client::layout::Layout;
 use maas_client::queue::Queue;
 use maas_client::registry::Registry;
+use maas_client::wire::progress::Progress;
 use maas_client::wire::state::{InstanceStatus, Phase};
 use maas_client::{Session, SessionConfig};
-use test_support::{Daemon, ModelFolder, ZooKeeper, eventually};
+use maas_service::crash::Point;
+use test_support::{Daemon, ModelFolder, ZooKeeper, eventually, send_signal};
 
 use crate::life::{is_warden, kill};
 use crate::world::{LIMIT, World};
@@ -214,4 +216,38 @@ async fn a_warden_or_runner_killed_before_the_model_serves_takes_it_along_and_is
     }
     world.serving("dga", 1).await;
     assert_eq!(world.daemon.pids_of("patient.py").len(), 1);
+}
+
+/// A runner that never comes to say how its copy is.
+#[tokio::test]
+async fn a_copy_whose_runner_says_nothing_is_told_of_with_since_when_until_it_speaks() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.daemon.sleep_at(Point::RunnerBeforeIdentity.name());
+    world.add("dga", 1, model.path()).await;
+    let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
+    let progress = world.layout.progress(&name, &version);
+    let progress = async || {
+        let (data, _) = world.session.get(&progress).await.unwrap()?;
+        Some(Progress::parse(&data).unwrap())
+    };
+    let told = async || progress().await?.doing.pop();
+    let folder = eventually(LIMIT, "the copy's folder", async || {
+        world.daemon.folders().pop()
+    })
+    .await;
+    let instance = folder.file_name().unwrap().to_str().unwrap();
+    let text = format!(
+        "waiting for word of copy {instance}, whose runner runs and has said nothing since 20"
+    );
+    let tells = async || told().await.filter(|told| told.starts_with(&text));
+    let first = eventually(LIMIT, "STATUS to tell of it", tells).await;
+    // More happens, and since when it is silent stays as it was.
+    world.add("other", 1, model.path()).await;
+    world.serving("other", 1).await;
+    assert_eq!(told().await.unwrap(), first);
+    send_signal("CONT", &world.daemon.pids_of("maas_runner"));
+    world.serving("dga", 1).await;
+    let silent = async || progress().await.unwrap().doing.is_empty();
+    eventually(LIMIT, "STATUS to tell of it no more", silent).await;
 }
