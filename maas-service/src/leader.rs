@@ -107,13 +107,22 @@ struct Candidate {
 /// The znode of a daemon in the line, with what it says of itself where that can be read.
 type InLine = (ZnodePath, Option<Candidate>);
 
-/// A daemon stands in line at another place.
+/// A daemon stands in line that runs its copies where we can't reach them.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "a maas_service on {} with its copies in {} serves this ZooKeeper; a standby must share both, or it could not reach what \
-     runs", .0.host, .0.instances.display()
-)]
-pub struct OtherPlace(pub Place);
+pub enum OtherPlace {
+    /// It says that it does so at another place.
+    #[error(
+        "a maas_service on {} with its copies in {} serves this ZooKeeper; a standby must share both, or it could not reach what \
+         runs", .0.host, .0.instances.display()
+    )]
+    Named(Place),
+    /// It calls its place as we call ours, and is on another machine.
+    #[error(
+        "a maas_service on another machine that is called {}, too, with its copies in {} there, serves this ZooKeeper; a standby \
+         must be on the same machine, or it could not reach what runs", .0.host, .0.instances.display()
+    )]
+    SameName(Place),
+}
 
 /// A daemon that stands for the lead, again and again.
 pub struct Candidacy {
@@ -156,10 +165,10 @@ impl Candidacy {
                 Ok(Contest::Won(lead)) => return Ok(lead),
                 Ok(Contest::Elsewhere(other)) => {
                     if elsewhere_since.is_none() {
-                        warn!(host = %other.host, instances = %other.instances.display(), "a daemon at another place is in line; waiting whether its session ends");
+                        warn!(%other, "a daemon at another place is in line; waiting whether its session ends");
                     }
                     if elsewhere_since.get_or_insert_with(Instant::now).elapsed() > self.patience {
-                        return Err(OtherPlace(other));
+                        return Err(other);
                     }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -253,7 +262,7 @@ enum Contest {
     /// Our place in the line is gone, with the session or alone.
     PlaceLost,
     /// Another daemon in the line runs its copies elsewhere.
-    Elsewhere(Place),
+    Elsewhere(OtherPlace),
 }
 
 /// All daemons in the line, in their order.
@@ -269,11 +278,19 @@ async fn line(session: &Session, root: &ZnodePath) -> Result<Vec<InLine>, ZkErro
     Ok(znodes.into_iter().zip(candidates).collect())
 }
 
-/// A place in the line that is not `place`.
-fn other_place(line: &[InLine], place: &Place) -> Option<Place> {
+/// A place in the line that is not `place`. Two machines may call theirs the same; by the time of their being up they are told
+/// apart, even where one is a copy of the other. To a machine that has come up again its own earlier life is elsewhere, too,
+/// until that session ends.
+fn other_place(line: &[InLine], place: &Place) -> Option<OtherPlace> {
     let candidates = line.iter().filter_map(|(_, candidate)| candidate.as_ref());
-    let mut places = candidates.map(|candidate| &candidate.place);
-    places.find(|other| *other != place).cloned()
+    let mut others = candidates.filter_map(|other| {
+        if other.place != *place {
+            return Some(OtherPlace::Named(other.place.clone()));
+        }
+        let is_elsewhere = other.process.is_some_and(|process| process.is_elsewhere());
+        is_elsewhere.then(|| OtherPlace::SameName(place.clone()))
+    });
+    others.next()
 }
 
 /// Waits until one of these daemons is known to have died.

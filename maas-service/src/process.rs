@@ -121,6 +121,14 @@ impl Mortal {
         })
     }
 
+    /// Whether it is certain that it runs, or ran, on another machine, or on this one before it last went down.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        let theirs = self.process.boot;
+        let known = [theirs, boot()].iter().all(|&boot| boot > UNKNOWN_BOOT);
+        known && theirs != boot()
+    }
+
     /// Whether it is certain that it has died. It is not where nobody here can tell, nor where another process has its number
     /// by now.
     #[must_use]
@@ -340,7 +348,7 @@ mod tests {
         drop(child.stdin.take());
         child.wait().expect("ended");
         assert!(its.has_died());
-        let boot = process.boot ^ 1;
+        let boot = process.boot ^ 2;
         let elsewhere = [
             Mortal {
                 namespace: own.namespace + 1,
@@ -352,6 +360,13 @@ mod tests {
             },
         ];
         assert!(!elsewhere.iter().any(Mortal::has_died));
+        // Of a container it is not known where it is; of a time of being up it is, unless that was not written down.
+        assert_eq!(elsewhere.map(|it| it.is_elsewhere()), [false, true]);
+        let untold = Mortal {
+            process: ProcessIdentity { boot: 0, ..process },
+            ..its
+        };
+        assert!(!untold.is_elsewhere() && !own.is_elsewhere());
     }
 
     #[test]

@@ -114,8 +114,9 @@ impl Service {
         let session = self.session.clone();
         let meanwhile = "models and calls go on, and models that fail are started again; requests wait, and no copy is added";
         let _telling = tell_of_outages(&session, &self.config.session.quorum, meanwhile);
-        // ZooKeeper forgets a daemon that was killed only when its session is over.
-        let patience = self.config.session.session_timeout + Duration::from_secs(2);
+        // ZooKeeper forgets a daemon that was killed, or this machine's before it went down, only when its session is over, and
+        // looks for that every few seconds.
+        let patience = self.config.session.session_timeout + Duration::from_secs(5);
         let (layout, place) = (self.layout.clone(), self.place.clone());
         let mut candidacy = Candidacy::new(session.clone(), layout, place, patience);
         while !stop.is_cancelled() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use maas_client::session::CreateMode;
 use maas_client::wire::progress::Leader;
 use maas_client::wire::state::Phase;
 use test_support::{Daemon, ModelFolder, eventually, send_signal};
@@ -322,6 +323,51 @@ async fn a_daemon_that_could_not_reach_what_runs_refuses_to_stand_by() {
         "{}",
         other.log_tail()
     );
+}
+
+/// Two machines that call themselves `localhost`, with the same folder on each.
+#[tokio::test]
+async fn a_daemon_on_another_machine_of_the_same_name_does_not_stand_by_unless_the_other_does_not_tell()
+ {
+    let mut world = World::start(&[]).await;
+    world.leads().await;
+    let line = world.layout.leader_root();
+    let first = world.session.children(&line).await.unwrap().remove(0);
+    let (data, _) = world
+        .session
+        .get(&line.join(&first))
+        .await
+        .unwrap()
+        .unwrap();
+    let mut candidate: serde_json::Value = serde_json::from_slice(&data).unwrap();
+    world.daemon.kill();
+    let boot = candidate["process"]["process"]["boot"].as_u64().unwrap();
+    candidate["process"]["process"]["boot"] = (boot ^ 2).into();
+    // It was there first.
+    let other = line.join("a-candidate");
+    let told = candidate.to_string();
+    let create = world
+        .session
+        .create(&other, told.as_bytes(), CreateMode::Ephemeral);
+    create.await.unwrap();
+    world.daemon.start_again();
+    let ended = async || !world.daemon.is_running();
+    eventually(LIMIT, "the daemon to end", ended).await;
+    let log = world.daemon.log_tail();
+    assert!(log.contains("on another machine that is called"), "{log}");
+    // As a daemon of an earlier release says it.
+    candidate.as_object_mut().unwrap().remove("process");
+    let untold = candidate.to_string();
+    world
+        .session
+        .set(&other, untold.as_bytes(), None)
+        .await
+        .unwrap();
+    world.daemon.start_again();
+    let stands_by = async || world.daemon.log_tail().contains("standing by");
+    eventually(LIMIT, "it to stand by", stands_by).await;
+    world.session.delete(&other, None).await.unwrap();
+    acts(&world, &world.daemon).await;
 }
 
 /// A ZooKeeper that was restored from a backup knows of fewer transactions than the folder of copies.
