@@ -286,11 +286,12 @@ fn model_lines(model: &Model) -> Vec<String> {
                     .as_ref()
                     .map_or(String::new(), |note| format!(" ({note})"));
                 format!(
-                    "  generation {}: {} {}, {} should run; request {}{note}",
+                    "  generation {}: {} {}, {} should run from {}; request {}{note}",
                     generation.generation,
                     generation.change,
                     ago(generation.at_ms),
                     generation.instances,
+                    generation.path,
                     generation.request
                 )
             }),

@@ -238,3 +238,38 @@ async fn status_tells_of_copies_that_the_service_cannot_reach() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_of_which_nothing_runs_may_come_back_with_other_files_and_status_tells_which_were_whose()
+ {
+    let site = Site::new().await;
+    let _daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let (old, new) = (
+        ModelFolder::answering(),
+        ModelFolder::with_script(r#"exec "$python" -S -E serve.py new"#),
+    );
+    let one = ["-ni", "1", "--wait"];
+    assert_eq!(site.add("dga", old.path(), &one).code, 0);
+    let run = site.add("dga", new.path(), &one);
+    assert!(
+        run.code != 0
+            && run
+                .stderr
+                .contains("a version never changes its content while it runs"),
+        "{}",
+        run.stderr
+    );
+    let remove = ["-mo", "REMOVE", "-n", "dga", "-v", "1.0"];
+    assert_eq!(site.deploy(&[&remove[..], &one].concat()).code, 0);
+    let run = site.add("dga", new.path(), &one);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let status = site.deploy(&["-mo", "STATUS", "-n", "dga"]).stdout;
+    let place = |generation: &str| {
+        let line = status.lines().find(|line| line.contains(generation));
+        let (_, from) = line.unwrap_or(&status).split_once(" from ").unwrap();
+        from.split(';').next().unwrap().to_owned()
+    };
+    let [first, removed, last] = ["generation 1:", "generation 2:", "generation 3:"].map(place);
+    assert!(first.contains(site.store()), "{status}");
+    assert!(first == removed && first != last, "{status}");
+}

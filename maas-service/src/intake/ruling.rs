@@ -92,8 +92,8 @@ fn add(request: &ModelRequest, standing: &Standing<'_>) -> Result<Accepted, Stri
         && desired.path != path
     {
         return Err(format!(
-            "model `{name}` {version} runs from `{}`, and the request is for `{path}`; a version never changes its content, \
-             so deploy this as another version",
+            "model `{name}` {version} runs from `{}`, and the request is for `{path}`; a version never changes its content \
+             while it runs, so deploy this as another version",
             desired.path
         ));
     }
