@@ -36,6 +36,8 @@ pub mod cgroup;
 
 pub mod untrusted;
 
+mod redaction;
+
 pub mod options;
 
 pub mod crash;

@@ -8,14 +8,13 @@ use maas_client::queue::QueueItem;
 use maas_client::wire::request::FIELDS;
 use maas_client::wire::state::{DeadLetter, now_ms};
 
+use crate::redaction::{LEFT_OUT, without_passwords};
+
 /// How many bytes of an item are kept.
 pub(crate) const EXCERPT: usize = 1000;
 
 /// How many bytes a reason has at most.
 pub(crate) const REASON: usize = 500;
-
-/// What stands where something was left out.
-const LEFT_OUT: &str = "…";
 
 /// The record of an item that was set aside.
 pub(super) fn dead_letter(item: &QueueItem, reason: &str) -> DeadLetter {
@@ -109,51 +108,6 @@ fn value_length(text: &str) -> usize {
         at += 1;
     }
     text.len()
-}
-
-/// A text without what stands in it for passwords in URLs: what is between `:` and `@` in front of a host.
-fn without_passwords(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(':') {
-        let (before, from) = rest.split_at(start + 1);
-        shown.push_str(before);
-        rest = from;
-        // In JSON a slash may be written with a backslash before it.
-        let slashes = from.len() - from.trim_start_matches(['/', '\\']).len();
-        if !from[..slashes].contains('/') || from[..slashes].matches('/').count() < 2 {
-            continue;
-        }
-        let (slashes, url) = from.split_at(slashes);
-        let end = url.find(|c: char| c.is_whitespace() || matches!(c, '"' | '`' | '\''));
-        let (url, behind) = url.split_at(end.unwrap_or(url.len()));
-        shown.push_str(slashes);
-        let authority = url.find('/').unwrap_or(url.len());
-        // One that is cut off in front of its host, or in which a slash was not escaped, counts too.
-        let at = url.rfind('@');
-        let is_cut_off = at.is_none() && behind.is_empty() && authority == url.len();
-        let password = match (url.find(':'), at.or(is_cut_off.then_some(url.len()))) {
-            (Some(colon), Some(at)) if colon < at => colon + 1..at,
-            _ => 0..0,
-        };
-        let may_be_port = is_cut_off || authority < password.end;
-        if password.is_empty() || may_be_port && is_port(&url[password.clone()]) {
-            shown.push_str(url);
-        } else {
-            shown.push_str(&url[..password.start]);
-            shown.push_str(LEFT_OUT);
-            shown.push_str(&url[password.end..]);
-        }
-        rest = behind;
-    }
-    shown.push_str(rest);
-    shown
-}
-
-/// Whether what stands behind a colon begins with a port: only digits, up to a slash or the end.
-fn is_port(text: &str) -> bool {
-    let port = text.split('/').next().unwrap_or_default();
-    port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

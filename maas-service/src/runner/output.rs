@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::redaction::harmless;
 use crate::untrusted;
 use allowance::Allowance;
 pub use log::RunnerLog;
@@ -203,7 +204,7 @@ impl Mark {
     }
 }
 
-/// The last lines of a file, at most `lines` and each cut to a readable length.
+/// The last lines of a file, at most `lines`, each without what may be secret and cut to a readable length.
 #[must_use]
 pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
     last_lines_behind(Mark::default(), path, lines)
@@ -213,7 +214,7 @@ pub fn last_lines(path: &Path, lines: usize) -> Vec<String> {
 pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<String> {
     const READ: u64 = 8 * 1024;
     const LINE: usize = 300;
-    let read = || -> io::Result<Vec<u8>> {
+    let read = || -> io::Result<(Vec<u8>, bool)> {
         let mut file = untrusted::open(path)?;
         let now = file.metadata()?;
         // A file that was begun since, by rotation, is new from its first byte.
@@ -222,19 +223,28 @@ pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<St
         } else {
             0
         };
-        file.seek(SeekFrom::Start(now.len().saturating_sub(READ).max(old)))?;
+        let start = now.len().saturating_sub(READ).max(old);
+        file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         file.take(READ).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        Ok((bytes, start > old))
     };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let all: Vec<&str> = text
+    let (bytes, is_cut_off) = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let mut all: Vec<&str> = text
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
-    let cut = |line: &&str| match line.char_indices().nth(LINE) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => (*line).to_owned(),
+    // Of half a line it can't be told whether it is the end of a secret.
+    if is_cut_off && all.len() > 1 {
+        all.remove(0);
+    }
+    let cut = |line: &&str| {
+        let line = harmless(line);
+        match line.char_indices().nth(LINE) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
+        }
     };
     all[all.len().saturating_sub(lines)..]
         .iter()
@@ -317,10 +327,9 @@ mod tests {
         log.print(b"\nthe last words\n", now);
         assert!(log.written <= FILE_BYTES + 64 * 1024);
         log.tell_dropped();
-        let last = last_lines(&path, 2);
-        assert!(last[0].starts_with("xxx"), "{last:?}");
-        assert_eq!(last[1], "the last words");
+        assert_eq!(last_lines(&path, 2), ["the last words"]);
         let text = fs::read_to_string(&path).expect("text");
+        assert!(text.ends_with("xxx\nthe last words\n"));
         let missing = dropped + 16 - LAST_WORDS as u64;
         assert!(text.contains(&format!("[maas: {missing} bytes are missing here")));
     }
@@ -370,5 +379,23 @@ mod tests {
         .expect("written");
         assert_eq!(last_lines(&path, 2), ["second", "\u{fffd}\u{fffd} third"]);
         assert!(last_lines(&folder.path().join("missing"), 2).is_empty());
+    }
+
+    #[test]
+    fn of_the_last_lines_no_secret_is_shown_not_even_half_a_one() {
+        let folder = test_support::TempDir::new().expect("a folder");
+        let path = folder.path().join("stderr");
+        let long = format!("token={} {}", "S3CRET".repeat(1500), "a".repeat(400));
+        fs::write(&path, format!("{long}\npassword=S3CRET and more\n")).expect("written");
+        assert_eq!(last_lines(&path, 5), ["password=… and more"]);
+        let url = format!("{}http://joe:S3CRET@db", "x".repeat(285));
+        fs::write(&path, &url).expect("written");
+        let [shown] = &last_lines(&path, 5)[..] else {
+            panic!("one line")
+        };
+        assert!(
+            shown.ends_with("http://joe:…@db") && !shown.contains('S'),
+            "{shown}"
+        );
     }
 }

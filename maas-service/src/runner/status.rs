@@ -7,6 +7,7 @@ use maas_client::wire::state::{Failure, InstanceStatus, Phase, now_ms};
 
 use super::restarts::{Attempt, Retry};
 use crate::instance_folder::LaunchSpec;
+use crate::redaction::harmless;
 
 /// What the runner tells of its copy.
 pub(super) struct Status {
@@ -73,7 +74,7 @@ impl Status {
         self.now.phase = phase;
         // After a restart, the reason for it stays visible until the copy serves again.
         if reason.is_some() || self.now.restarts == 0 {
-            self.now.reason = reason;
+            self.now.reason = reason.as_deref().map(harmless);
         }
         self.now.retry_at_ms = None;
         self.tell_if_it_lasts();
@@ -139,6 +140,8 @@ impl Status {
     }
 
     fn fail(&mut self, phase: Phase, reason: String, failure: Failure, delay_ms: Option<i64>) {
+        let (reason, why) = (harmless(&reason), harmless(&failure.why));
+        let failure = Failure { why, ..failure };
         self.now.pid = None;
         if self.now.phase != phase {
             self.now.since_ms = now_ms();

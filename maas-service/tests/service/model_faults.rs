@@ -171,6 +171,18 @@ async fn an_endpoint_dat_that_names_another_host() {
     check(script, Phase::Backoff, "192.0.2.7` is not this host").await;
 }
 
+/// What copies publish of themselves is open to read.
+#[tokio::test]
+async fn of_what_a_model_prints_and_writes_no_secret_is_published() {
+    let script = r#"echo 'cannot reach redis://joe:hunter2@db/0' >&2; echo 'DB_PASSWORD=hunter2 is set' >&2
+        echo '{"url":"http://joe:hunter2@192.0.2.7:80"}' > endpoint.dat; exec sleep 1000"#;
+    let status = check(script, Phase::Backoff, "`http://joe:…@192.0.2.7").await;
+    let failure = status.last_failure.as_ref().unwrap();
+    let printed = ["cannot reach redis://joe:…@db/0", "DB_PASSWORD=… is set"];
+    assert_eq!(failure.last_output, printed);
+    assert!(!format!("{status:?}").contains("hunter2"), "{status:?}");
+}
+
 #[tokio::test]
 async fn a_url_that_nobody_answers_at() {
     let port = test_support::free_port();
