@@ -706,6 +706,10 @@ mod tests {
         ]
     }
 
+    fn any_life_anywhere() -> impl Strategy<Value = Life> {
+        prop_oneof![4 => any_life(), 1 => Just(Life::Elsewhere)]
+    }
+
     /// Carries out a plan as the world does in the end: the stopped are gone, the running serve.
     fn carry_out(observed: &[Copy], actions: Vec<Action>, launched: &mut usize) -> Vec<Copy> {
         let in_the_end = |copy: &Copy| {
@@ -770,8 +774,9 @@ mod tests {
             for round in 0.. {
                 prop_assert!(round < 12, "it does not come to rest: {arrived:?}");
                 let actions = plan(&desired, &arrived, ROOMY, now).actions;
-                let at_rest = actions.is_empty();
+                let nothing_to_do = actions.is_empty();
                 let next = carry_out(&arrived, actions, &mut launched);
+                let at_rest = nothing_to_do && next == arrived;
                 // At no step fewer serve than before, unless there are more than enough.
                 for (model, wanted) in &desired {
                     let before = serving(&arrived, model).min(wanted.copies as usize);
@@ -794,6 +799,89 @@ mod tests {
                 let siblings = observed.iter().filter(|c| c.model == copy.model && matches!(c.life, Life::Running(_))).count();
                 let wanted = desired.get(copy.model.as_ref().expect("it has one")).map_or(0, |w| w.copies as usize);
                 prop_assert!(arrived.iter().any(|there| there.instance == copy.instance) || siblings > wanted, "{:?} was stopped without need", copy);
+            }
+        }
+
+        #[test]
+        fn with_little_room_and_copies_out_of_reach_plans_come_to_rest_with_what_there_can_be_or_the_reason(
+            counts in prop::collection::btree_map("[a-c]", (0u32..4, any::<bool>()), 0..3),
+            lives in prop::collection::vec(("[a-d]", any_life_anywhere(), 1u64..=2), 0..10),
+            machine in (0u64..8, prop::option::of(0u32..8)),
+        ) {
+            let machine = Room { memory_mb: machine.0 * 100 + 50, vcores: machine.1 };
+            let desired: BTreeMap<ModelKey, Wanted> = counts.iter().map(|(name, &(copies, restarted))| {
+                (key(name), Wanted { restarted: if restarted { 2 } else { 0 }, ..wanted(copies) })
+            }).collect();
+            let observed: Vec<Copy> = lives.iter().enumerate()
+                .map(|(n, (name, life, generation))| Copy {
+                    instance: id(&format!("i{n}")), model: Some(key(name)), generation: *generation, memory_mb: 100, life: *life,
+                })
+                .collect();
+            let now = Instant::now();
+            let of = |copies: &[Copy], model: &ModelKey, is: fn(Life) -> bool| copies.iter()
+                .filter(|copy| copy.model.as_ref() == Some(model) && is(copy.life)).count();
+            let serves = |life| life == Life::Running(Some(Phase::Serving));
+            let elsewhere = |life| life == Life::Elsewhere;
+            let taken = |copies: &[Copy]| copies.iter().filter(|copy| copy.takes_room()).count();
+            let (mut arrived, mut launched) = (observed.clone(), 0);
+            let at_rest = loop {
+                prop_assert!(launched < 40, "it does not come to rest: {arrived:?}");
+                let step = plan(&desired, &arrived, machine.beside(&arrived), now);
+                let launches = step.actions.iter().filter(|action| matches!(action, Action::Launch(_))).count();
+                let room = machine.beside(&arrived);
+                prop_assert!(launches as u64 * 100 <= room.memory_mb, "{step:?} in {room:?}");
+                prop_assert!(room.vcores.is_none_or(|vcores| launches <= vcores as usize), "{step:?} in {room:?}");
+                for action in &step.actions {
+                    let (Action::Clean(instance) | Action::Kill(instance) | Action::Stop(instance)) = action else {
+                        continue;
+                    };
+                    let copy = arrived.iter().find(|copy| copy.instance == *instance);
+                    prop_assert!(copy.is_some_and(|copy| !elsewhere(copy.life)), "{action:?} is out of reach");
+                }
+                let next = carry_out(&arrived, step.actions.clone(), &mut launched);
+                for (model, wanted) in &desired {
+                    let is_started = step.actions.contains(&Action::Launch(model.clone()));
+                    let most = wanted.copies as usize + usize::from(wanted.restarted > 0);
+                    let there_are = of(&next, model, serves) + of(&next, model, elsewhere);
+                    prop_assert!(!is_started || there_are <= most, "one is doubled: {arrived:?} -> {next:?}");
+                }
+                // To make room, one that serves may go before its successor comes, but never the last.
+                for (model, wanted) in &desired {
+                    let before = of(&arrived, model, serves).min(wanted.copies as usize);
+                    let crowded = step.pending.get(model).is_some_and(|(_, shortage)| shortage.is_of_room());
+                    let least = if crowded { before.saturating_sub(1).max(before.min(1)) } else { before };
+                    prop_assert!(of(&next, model, serves) >= least, "{model:?}: {arrived:?} -> {next:?}");
+                }
+                let same = step.actions.is_empty() && next == arrived;
+                arrived = next;
+                if same {
+                    break step;
+                }
+            };
+            prop_assert!(taken(&arrived) <= taken(&observed).max(machine.memory_mb as usize / 100));
+            let left = machine.beside(&arrived);
+            for name in ["a", "b", "c", "d"] {
+                let model = key(name);
+                let wanted = desired.get(&model).copied().unwrap_or(wanted(0));
+                let (here, there) = (of(&arrived, &model, serves), of(&arrived, &model, elsewhere));
+                let outdated = arrived.iter().any(|copy| {
+                    copy.model.as_ref() == Some(&model) && serves(copy.life) && copy.generation < wanted.restarted
+                });
+                prop_assert!(here <= wanted.copies as usize, "too many of {name}: {arrived:?}");
+                match at_rest.pending.get(&model) {
+                    None => {
+                        prop_assert!(here + there >= wanted.copies as usize, "too few of {name}: {arrived:?}");
+                        prop_assert!(!outdated, "{name} was never restarted: {arrived:?}");
+                    }
+                    Some((copies, shortage)) if shortage.is_of_room() => {
+                        prop_assert!(left.memory_mb < 100 || left.vcores == Some(0), "there is room: {at_rest:?} in {left:?}");
+                        prop_assert!(outdated || here + there + *copies as usize == wanted.copies as usize, "{at_rest:?}: {arrived:?}");
+                    }
+                    Some((_, shortage)) => {
+                        prop_assert_eq!(shortage, &Shortage::Elsewhere(count(there)));
+                        prop_assert!(outdated && there > 0, "{at_rest:?}: {arrived:?}");
+                    }
+                }
             }
         }
     }
