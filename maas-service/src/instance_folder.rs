@@ -14,7 +14,8 @@
 //! The lock is taken before the runner is started and handed to it as its standard input: from the first moment to the
 //! last, whoever finds the folder can tell a living copy from a dead one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::iter;
@@ -32,6 +33,19 @@ use crate::untrusted;
 
 /// The most bytes of `launch.json`: environment variables may be long.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+
+/// All that we put into a copy's folder.
+const PARTS: [&str; 9] = [
+    "launch.json",
+    "lock",
+    "logs",
+    "runner.json",
+    "runner.tmp",
+    "stopping",
+    "fetching",
+    "work",
+    "launch.tmp",
+];
 
 /// What a runner needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,10 +243,31 @@ impl InstanceFolder {
         input.ends_with("lock") && folder == self.path.file_name()
     }
 
-    /// Whether this is certainly the folder of `instance`, by its launch file or by its runner.
+    /// Whether this is certainly the folder of `instance`.
     pub(crate) fn is_provably_of(&self, instance: &InstanceId) -> bool {
         let spec = self.launch_spec();
-        spec.is_ok_and(|spec| spec.instance == *instance) || self.runner().is_some()
+        spec.is_ok_and(|spec| spec.instance == *instance) || self.is_spoilt()
+    }
+
+    /// Whether this is certainly a copy's folder although its launch file tells nothing.
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.runner().is_some() || self.is_laid_out()
+    }
+
+    /// Whether its name is an id of ours, and in it is nothing but what we put there, a launch file without content among it.
+    fn is_laid_out(&self) -> bool {
+        let name = self.path.file_name().and_then(OsStr::to_str);
+        let entries = fs::read_dir(&self.path).and_then(Iterator::collect);
+        let entries: Vec<fs::DirEntry> = entries.unwrap_or_default();
+        let names: HashSet<OsString> = entries.iter().map(fs::DirEntry::file_name).collect();
+        let has_all = ["launch.json", "lock"].map(OsStr::new);
+        let launch = read_json::<serde::de::IgnoredAny>(&self.path.join("launch.json"));
+        name.is_some_and(instances::is_id)
+            && has_all.iter().all(|name| names.contains(*name))
+            && names
+                .iter()
+                .all(|name| PARTS.iter().any(|part| name == part))
+            && launch.is_err()
     }
 
     /// Notes that the runner has been told to end.

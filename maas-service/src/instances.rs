@@ -9,8 +9,9 @@
 //! ```
 //! What dead copies leave is deleted, and nothing else may ever be, whatever folder the daemon is given. So a folder without the
 //! mark is taken only when all in it is provably ours; and in one with the mark, what is not provably ours is left alone.
-//! Provably ours are folders with such names as above, and a folder with a launch file that names it, or with a living runner
-//! that was started for it: a model may have spoilt the file.
+//! Provably ours are folders with such names as above, and a folder with a launch file that names it. Where that is spoilt, by the
+//! model or as the machine went down, it is known by its living runner, or by an id of ours for its name and nothing in it but what
+//! we put there.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -140,12 +141,14 @@ pub(crate) fn leftover(name: impl AsRef<OsStr>) -> OsString {
 
 /// Whether it is such a name. Earlier releases have put a mere dot before an id of ours.
 fn is_leftover(name: &str) -> bool {
-    let is_id = |id: &str| {
-        let groups: Vec<usize> = id.split('-').map(str::len).collect();
-        let digits = id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
-        digits && groups == [8, 4, 4, 4, 12]
-    };
     name.starts_with(GONE) || name.strip_prefix('.').is_some_and(is_id)
+}
+
+/// Whether it is the name of a copy as we give them.
+pub(crate) fn is_id(name: &str) -> bool {
+    let groups: Vec<usize> = name.split('-').map(str::len).collect();
+    let digits = name.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit());
+    digits && groups == [8, 4, 4, 4, 12]
 }
 
 /// Removes what daemons left that were killed while they took something away: what is still there after a minute.
@@ -233,6 +236,26 @@ mod tests {
         let mut after = all_below(&folder);
         assert!(after.remove(&folder.join(MARK)).is_some());
         assert_eq!(after, before);
+    }
+
+    #[test]
+    fn a_copy_whose_launch_file_was_not_on_the_disk_when_the_machine_went_down_is_known_by_what_is_there()
+     {
+        let id = InstanceId::generate();
+        let check = |launch: &str, more: Option<&str>, is_ours: bool| {
+            let home = TempDir::new().expect("a folder");
+            let folder = home.path().join("instances");
+            let copy = make_copy(&folder, id.as_str());
+            fs::write(copy.path().join("launch.json"), launch).expect("written");
+            if let Some(more) = more {
+                fs::write(copy.path().join(more), "").expect("written");
+            }
+            assert_eq!(claim(&folder).is_ok(), is_ours, "{launch:?} {more:?}");
+        };
+        check("", None, true);
+        check("\0\0\0\0", Some("runner.json"), true);
+        check("", Some("thesis"), false);
+        check("{}", None, false);
     }
 
     #[test]

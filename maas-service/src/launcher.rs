@@ -164,7 +164,7 @@ impl LocalLauncher {
             let brief = match spec {
                 Some(spec) => self.brief_of(spec),
                 // It is of no use any more, and known no better than to be like ours.
-                None if folder.runner().is_some() => Brief {
+                None if folder.is_spoilt() => Brief {
                     is_ours: true,
                     model: None,
                     generation: 0,

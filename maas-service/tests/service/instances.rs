@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use maas_client::wire::state::Outcome;
-use test_support::{ModelFolder, TempDir, eventually};
+use test_support::{ModelFolder, TempDir, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
 
@@ -130,4 +130,24 @@ async fn what_somebody_puts_into_the_folder_for_copies_stays_there_and_the_log_t
             "once by each daemon: {told}: {log}"
         );
     }
+}
+
+/// A part of F9: what was written last may not have reached the disk.
+#[tokio::test]
+async fn a_copy_whose_launch_file_was_lost_as_the_machine_went_down_is_cleaned_away_and_replaced() {
+    let mut world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    let lost = world.daemon.folders().remove(0);
+    world.daemon.kill();
+    send_signal("KILL", &world.daemon.pids_of("maas_runner"));
+    fs::write(lost.join("launch.json"), "").unwrap();
+    world.daemon.start_again();
+    let replaced = async || {
+        let folders = world.daemon.folders();
+        folders.len() == 1 && folders[0] != lost
+    };
+    eventually(LIMIT, "another copy in its place", replaced).await;
+    world.serving("dga", 1).await;
 }

@@ -12,7 +12,7 @@
 //! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |
 //! | F7 daemon or runner killed while a copy drains | `draining::a_drain_goes_on_without_the_daemon…` |
 //! | F8 a runner or warden killed | `life::a_runner_that_is_killed…`, `life::a_warden_that_is_killed…`, `interruptions::a_warden_or_runner_killed_before…` |
-//! | F9 everything killed at once, as when the host goes down | `crashes::when_everything_is_killed_at_once…`; `process::a_process_is_known_by_id_start_and_boot` |
+//! | F9 everything killed at once, as when the host goes down | `crashes::when_everything_is_killed_at_once…`; `instances::a_copy_whose_launch_file…`; `process::a_process_is_known_by_id_start_and_boot` |
 //! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…` |
 //! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
 //! | F13 the daemon's session ended | `life::copies_and_registrations_survive_a_restart…` |
@@ -44,7 +44,7 @@
 //! | F41 an ADD that does not fit | `admission::what_does_not_fit…` |
 //! | F42 two daemons on one root | `life::a_second_daemon_stands_by…`, `life::a_daemon_that_could_not_reach…`, `life::nobody_on_the_same_machine…` |
 //! | F43 znodes deleted or written by hand | `meddling::…`, `maas-client/tests/session.rs` |
-//! | F46 copies of an earlier release | `instance_folder::a_launch_file_of_an_earlier_release…`; no test runs two releases |
+//! | F46 copies of an earlier release | `instance_folder::a_launch_file_of_an_earlier_release…`, `instances::a_folder_without_a_mark…`; no test runs two releases |
 
 #![allow(
     clippy::unwrap_used,
