@@ -29,7 +29,8 @@ pub(crate) struct Serve {
     /// Where to listen for the admin routes; without it there are none.
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
-    /// A file with the token that callers of the admin routes have to know.
+    /// A file with the token that callers of the admin routes have to know. Needed where `--admin` can be reached from other
+    /// machines.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
     /// How many MiB of scores to keep; 0 for none.
