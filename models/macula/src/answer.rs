@@ -474,7 +474,7 @@ fn strongest(judged: &Judged) -> Option<String> {
     decisive(judged)?;
     let reasons = judged.opinion.as_ref()?.explain();
     let first = reasons.contributions.into_iter().next()?;
-    Some(first.feature)
+    Some(first.feature.to_string())
 }
 
 impl<'a> PivotAnswer<'a> {

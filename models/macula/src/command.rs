@@ -111,7 +111,7 @@ impl Scoring {
                     .with_context(|| format!("could not understand `{}`", path.display()))?
             }
         };
-        let lexical = Arc::new(LexicalSource::default());
+        let lexical = Arc::new(LexicalSource);
         let gatherers = Gatherers::start(&config, vec![lexical], Clock::system())
             .await
             .context("could not start the gatherers")?;

@@ -183,7 +183,7 @@ impl ModelReasons {
                 .min(100.0),
         };
         let feature = |one: &indicator_model::Contribution| FeatureReason {
-            name: one.feature.clone(),
+            name: one.feature.to_string(),
             category: one.category.name(),
             value: one.reading.value().cloned(),
             missing: match &one.reading {

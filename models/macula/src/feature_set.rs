@@ -53,7 +53,7 @@ impl Default for Sources {
     fn default() -> Self {
         static SOURCES: LazyLock<Sources> = LazyLock::new(|| {
             let mut known = Known::default();
-            let lexical = LexicalSource::default();
+            let lexical = LexicalSource;
             known.add_features(&shipped_features());
             known.add_features(lexical.features());
             Sources(Arc::new(known))
@@ -91,7 +91,7 @@ impl Known {
     fn add_features(&mut self, features: &[FeatureSpec]) {
         for feature in features {
             self.add(&feature.gatherer, &BTreeSet::from([feature.category]));
-            let (name, value_type) = (feature.name.clone(), feature.value_type);
+            let (name, value_type) = (feature.name.to_string(), feature.value_type);
             self.features.entry(name).or_insert(value_type);
         }
     }
@@ -171,7 +171,7 @@ impl Sources {
     /// What would do, if there is no such feature or it has other values.
     pub fn value(&self, feature: &str, value: &serde_json::Value) -> Result<Value, String> {
         let Some(value_type) = self.0.features.get(feature) else {
-            let nearest = crate::options::closest(feature, self.features().map(|(name, _)| name));
+            let nearest = gatherers::closest(feature, self.features().map(|(name, _)| name));
             let hint = nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
             return Err(format!("a feature that there is{hint}"));
         };

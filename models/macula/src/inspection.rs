@@ -255,7 +255,7 @@ fn described(analyst: &Analyst) -> impl Iterator<Item = ModelDescription> {
             version: manifest.version.clone(),
             kind: manifest.kind.name(),
             digest: model.digest().to_owned(),
-            features: features.map(|feature| feature.name.clone()).collect(),
+            features: features.map(|feature| feature.name.to_string()).collect(),
             metrics: manifest.metrics.clone(),
         }
     })

@@ -289,24 +289,6 @@ fn whole(value: &Value) -> Option<f64> {
     value.as_f64().filter(|number| number.fract() == 0.0)
 }
 
-/// The longest name that is looked at for what was meant by it; no known one is as long.
-const LONGEST_NAME: usize = 64;
-
-/// The known name most like `name`, if one is like it at all.
-pub fn closest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    // Anybody may send a name of megabytes, and looking for likeness in it takes minutes.
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    let name = name.to_lowercase();
-    let likeness = known.into_iter().map(|known| {
-        let likeness = strsim::jaro_winkler(&known.to_lowercase(), &name);
-        (likeness, known)
-    });
-    let (best, known) = likeness.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    (best > 0.8).then_some(known)
-}
-
 fn boolean(name: &str, value: &str) -> Result<bool, OptionError> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" => Ok(true),
@@ -512,20 +494,5 @@ mod tests {
         ] {
             assert!(changes(name, value), "{name}");
         }
-    }
-
-    #[test]
-    fn a_misspelt_name_finds_its_neighbour() {
-        for (name, known) in [
-            ("useChache", Some("useCache")),
-            ("usewhitelist", Some("useWhitelist")),
-            ("use_blacklist", Some("useBlacklist")),
-            ("explainItems", Some("explain_items")),
-            ("zzz", None),
-        ] {
-            assert_eq!(closest(name, NAMES), known, "{name}");
-        }
-        let long = "useCache".repeat(1 << 17);
-        assert_eq!(closest(&long, NAMES), None, "it is not even looked at");
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use indicators::{Indicator, IndicatorError, Kind};
 
-use crate::options::{self, OptionError, Options};
+use crate::options::{OptionError, Options};
 
 pub use body::{ApplyForm, BodyForm, apply_body, score_body};
 pub use query::{apply_query, score_query};
@@ -236,7 +236,7 @@ pub enum RequestError {
 
 impl RequestError {
     fn unknown(name: &str, known: &[&str]) -> RequestError {
-        let hint = match options::closest(name, known.iter().copied()) {
+        let hint = match gatherers::closest(name, known.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
             None => format!("known are: {}", known.join(", ")),
         };

@@ -75,7 +75,7 @@ impl Site {
         // Nobody has a key for this one.
         let settings = settings + "[gatherers.censys]\nkey_env = \"NO_SUCH_VARIABLE\"\n";
         let config = Config::parse(&settings).unwrap();
-        let lexical = Arc::new(LexicalSource::default());
+        let lexical = Arc::new(LexicalSource);
         let gatherers = Gatherers::start(&config, vec![lexical], Clock::system());
         let gatherers = Arc::new(runtime.block_on(gatherers).unwrap());
         let model = folder.path().join("countries");

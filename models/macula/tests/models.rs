@@ -40,7 +40,7 @@ impl Site {
         let folder = TempDir::new().unwrap();
         train(folder.path(), "1", "40");
         let runtime = Runtime::new().unwrap();
-        let sources = Arc::new(LexicalSource::default());
+        let sources = Arc::new(LexicalSource);
         let config = Config::default();
         let gatherers = Gatherers::start(&config, vec![sources], Clock::system());
         let gatherers = Arc::new(runtime.block_on(gatherers).unwrap());

@@ -117,7 +117,7 @@ impl Site {
             upstream::settings("farsight", &passive.url(), ""),
         ];
         let config = Config::parse(&settings.concat()).unwrap();
-        let lexical = Arc::new(LexicalSource::default());
+        let lexical = Arc::new(LexicalSource);
         let gatherers = Gatherers::start(&config, vec![lexical], Clock::system());
         let gatherers = Arc::new(runtime.block_on(gatherers).unwrap());
         let models = folder.iter().map(|folder| {

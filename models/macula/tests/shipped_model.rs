@@ -33,7 +33,7 @@ struct Site {
 impl Site {
     fn start(policy: Policy) -> Site {
         let runtime = Runtime::new().unwrap();
-        let sources = Arc::new(LexicalSource::default());
+        let sources = Arc::new(LexicalSource);
         let config = Config::default();
         let gatherers = Gatherers::start(&config, vec![sources], Clock::system());
         let gatherers = Arc::new(runtime.block_on(gatherers).unwrap());
@@ -206,7 +206,7 @@ fn the_model_that_comes_along_is_small_tells_one_thing_and_tells_it_well() {
         "{quality}"
     );
     let features = manifest.features.features().iter();
-    for name in features.map(|feature| feature.name.as_str()) {
+    for name in features.map(|feature| &*feature.name) {
         let shape_of_lists = ["lexical_suffix", "lexical_length", "lexical_labels"];
         assert!(
             name.starts_with("lexical_") && !shape_of_lists.contains(&name),

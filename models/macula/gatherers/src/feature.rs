@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,14 +74,14 @@ pub enum ValueType {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FeatureSpec {
     /// Its name, which no other feature has.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is about.
     pub category: Category,
     /// The type of its values.
     #[serde(rename = "type")]
     pub value_type: ValueType,
     /// The gatherer that tells it.
-    pub gatherer: String,
+    pub gatherer: Arc<str>,
 }
 
 /// The value of a feature.
@@ -221,14 +222,14 @@ impl Reading {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Feature {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is about.
     pub category: Category,
     /// Its value, or why there is none.
     #[serde(flatten)]
     pub reading: Reading,
     /// The gatherer that told it; `override` when the caller did.
-    pub gatherer: String,
+    pub gatherer: Arc<str>,
     /// When the source told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched_at: Option<Timestamp>,
@@ -258,7 +259,7 @@ impl Gathered {
 
     /// The feature of this name.
     pub fn feature(&self, name: &str) -> Option<&Feature> {
-        self.features.iter().find(|feature| feature.name == name)
+        self.features.iter().find(|feature| *feature.name == *name)
     }
 
     /// For each gatherer, why how many of its features are missing.

@@ -183,7 +183,7 @@ impl Gatherers {
         let enabled = gatherers.iter().flat_map(|g| g.features());
         let features = enabled.chain(disabled.iter().flat_map(|(_, features, _)| features));
         let features: Vec<_> = features.cloned().collect();
-        let names = features.iter().map(|feature| feature.name.as_str());
+        let names = features.iter().map(|feature| &*feature.name);
         if let Some(feature) = repeated(names) {
             return Err(StartError::FeatureOfTwo(feature.to_owned()));
         }
@@ -224,7 +224,7 @@ impl Gatherers {
     pub async fn gather(&self, indicator: &Indicator, options: &GatherOptions) -> Gathered {
         let manner = self.manner(options);
         let is_wanted = |spec: &&FeatureSpec| {
-            options.selection.wants(spec) && !options.overrides.contains_key(&spec.name)
+            options.selection.wants(spec) && !options.overrides.contains_key(&*spec.name)
         };
         let asked = self.gatherers.iter().map(|gatherer| async move {
             let wanted: Vec<&FeatureSpec> = gatherer.features().iter().filter(is_wanted).collect();
@@ -264,7 +264,7 @@ impl Gatherers {
         let known = self.features.iter().chain(&*SHIPPED);
         let known = known.filter(move |spec| seen.insert(&spec.name));
         known.filter_map(|spec| {
-            let value = options.overrides.get(&spec.name)?;
+            let value = options.overrides.get(&*spec.name)?;
             let fits = value.value_type() == spec.value_type;
             Some(Feature {
                 name: spec.name.clone(),

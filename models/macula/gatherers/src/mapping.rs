@@ -8,6 +8,7 @@ mod extract;
 mod path;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -138,7 +139,7 @@ pub struct NothingIf {
 #[serde(deny_unknown_fields)]
 pub struct FeatureMapping {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is about, if not what the service is about.
     pub category: Option<Category>,
     /// Where in the answer.
@@ -211,13 +212,14 @@ impl Mapping {
     /// The features, each once: two requests may tell the same one of different indicators.
     pub fn features(&self) -> Vec<FeatureSpec> {
         let mut seen = BTreeSet::new();
+        let gatherer: Arc<str> = self.name.as_str().into();
         let all = self.requests.iter().flat_map(|request| &request.features);
         all.filter(|feature| seen.insert(&feature.name))
             .map(|feature| FeatureSpec {
                 name: feature.name.clone(),
                 category: feature.category.unwrap_or(self.category),
                 value_type: feature.take.value_type(),
-                gatherer: self.name.clone(),
+                gatherer: gatherer.clone(),
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! What reads the words of others, without the asking: for fuzz targets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use maxminddb::Reader;
@@ -46,7 +47,7 @@ pub fn geo_file(
     file: Vec<u8>,
     ip: IpAddr,
     now: Timestamp,
-) -> Vec<(String, Reading)> {
+) -> Vec<(Arc<str>, Reading)> {
     let Ok(reader) = Reader::from_source(file) else {
         return Vec::new();
     };

@@ -38,8 +38,8 @@ impl Selection {
     /// Whether this feature is wanted.
     pub fn wants(&self, feature: &FeatureSpec) -> bool {
         let named = |set: &BTreeSet<String>| {
-            set.contains(&feature.name)
-                || set.contains(&feature.gatherer)
+            set.contains(&*feature.name)
+                || set.contains(&*feature.gatherer)
                 || set.contains(feature.category.name())
         };
         self.only.as_ref().is_none_or(named) && !named(&self.exclude)
@@ -64,32 +64,31 @@ fn names(list: &str, known: &[FeatureSpec]) -> Result<BTreeSet<String>, UnknownS
 }
 
 fn check(part: &str, known: &[FeatureSpec]) -> Result<String, UnknownSelector> {
-    let words = known.iter().flat_map(|feature| {
-        [
-            feature.name.as_str(),
-            feature.gatherer.as_str(),
-            feature.category.name(),
-        ]
-    });
-    let mut nearest: Option<(f64, &str)> = None;
-    for word in words {
-        if word == part {
-            return Ok(part.into());
-        }
-        // Likeness takes long to find in what is far longer than any name.
-        let likeness = if part.len() > LONGEST_NAME {
-            0.0
-        } else {
-            strsim::jaro_winkler(word, part)
-        };
-        if likeness > nearest.map_or(0.8, |(best, _)| best) {
-            nearest = Some((likeness, word));
-        }
+    let words = known
+        .iter()
+        .flat_map(|feature| [&*feature.name, &*feature.gatherer, feature.category.name()]);
+    if words.clone().any(|word| word == part) {
+        return Ok(part.into());
     }
     Err(UnknownSelector {
         selector: part.into(),
-        hint: nearest.map(|(_, word)| word.into()),
+        hint: closest(part, words).map(str::to_owned),
     })
+}
+
+/// The known name most like `name`, if one is like it at all.
+pub fn closest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // Anybody may send a name of megabytes, and looking for likeness in it takes minutes.
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    let name = name.to_lowercase();
+    let likeness = known.into_iter().map(|known| {
+        let likeness = strsim::jaro_winkler(&known.to_lowercase(), &name);
+        (likeness, known)
+    });
+    let (best, known) = likeness.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best > 0.8).then_some(known)
 }
 
 /// A name that says nothing here.
@@ -130,7 +129,7 @@ mod tests {
         let wanted: Vec<String> = known()
             .into_iter()
             .filter(|feature| selection.wants(feature))
-            .map(|feature| feature.name)
+            .map(|feature| feature.name.to_string())
             .collect();
         assert_eq!(wanted, expected);
     }
@@ -157,5 +156,21 @@ mod tests {
         let error = Selection::parse(Some("cencys"), None, &known()).unwrap_err();
         assert_eq!(error.hint.as_deref(), Some("censys"));
         assert!(Selection::parse(None, Some("xyz"), &known()).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbour() {
+        let known = ["useCache", "useWhitelist", "useBlacklist", "explain_items"];
+        for (name, meant) in [
+            ("useChache", Some("useCache")),
+            ("usewhitelist", Some("useWhitelist")),
+            ("use_blacklist", Some("useBlacklist")),
+            ("explainItems", Some("explain_items")),
+            ("zzz", None),
+        ] {
+            assert_eq!(closest(name, known), meant, "{name}");
+        }
+        let long = "useCache".repeat(1 << 17);
+        assert_eq!(closest(&long, known), None, "it is not even looked at");
     }
 }

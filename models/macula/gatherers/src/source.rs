@@ -8,6 +8,7 @@ mod safe_browsing;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -112,7 +113,7 @@ pub enum Content {
     /// Nothing about this indicator.
     Nothing,
     /// Readings of its features, by name. A feature that is not there is absent.
-    Features(Vec<(String, Reading)>),
+    Features(Vec<(Arc<str>, Reading)>),
     /// Names that led to the address.
     Domains(Vec<RecentDomain>),
     /// Addresses of the name, of which there may be none.

@@ -491,7 +491,7 @@ async fn features_the_caller_knows_better_are_taken_and_nobody_is_asked_for_them
     let gathered = gather_with(&two.gatherers, "8.8.4.4", given).await;
     let feature = gathered.feature("geo_country").unwrap();
     assert_eq!(feature.reading, Reading::Value(Value::Text("FR".into())));
-    assert_eq!(feature.gatherer, OVERRIDE);
+    assert_eq!(&*feature.gatherer, OVERRIDE);
     let wrong = overrides(Value::Number(1.0));
     let gathered = gather_with(&two.gatherers, "8.8.4.4", wrong).await;
     assert_eq!(gathered.missing()[OVERRIDE][&Missing::Unexpected], 1);

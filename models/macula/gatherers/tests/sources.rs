@@ -150,7 +150,7 @@ fn told(gathered: &Gathered) -> Json {
             Reading::Value(value) => serde_json::to_value(value).unwrap(),
             Reading::Missing(why) => why.name().into(),
         };
-        (feature.name.clone(), value)
+        (feature.name.to_string(), value)
     });
     Json::Object(members.collect())
 }
@@ -305,7 +305,7 @@ async fn a_new_field_and_a_changed_type_are_told_and_the_rest_still_counts() {
         let others = gathered
             .features
             .iter()
-            .filter(|other| other.name != feature);
+            .filter(|other| *other.name != *feature);
         assert!(
             others
                 .filter(|other| other.reading.value().is_some())

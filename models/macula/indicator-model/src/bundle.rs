@@ -2,16 +2,17 @@
 //! XGBoost's own form. The manifest has the trees' digest, so that files of two models never mix, and the digest of the
 //! manifest is what a bundle is known by. Nothing in a bundle is code.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use boosted_trees::{Model, xgboost};
 use gatherers::Value;
 use model_evaluation::calibration::Calibration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 use crate::contract::Contract;
 
@@ -111,7 +112,7 @@ pub struct TrainingData {
 #[serde(deny_unknown_fields)]
 pub struct Golden {
     /// Values by name; what is not named is missing.
-    pub values: BTreeMap<String, Value>,
+    pub values: BTreeMap<Arc<str>, Value>,
     /// The margin.
     pub margin: f32,
 }

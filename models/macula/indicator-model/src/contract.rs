@@ -5,9 +5,11 @@
 //! all is imputed: with the value of the contract, or, where it has none, left to the trees, which learned where rows go whose
 //! value is not known. Features that the contract does not name are ignored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use gatherers::{Category, Gathered, Missing, Reading, Value};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 /// The most columns a model may have.
@@ -17,7 +19,7 @@ const MOST_COLUMNS: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeatureContract {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it is about.
     pub category: Category,
     /// What its values are, and how they become columns.
@@ -62,6 +64,8 @@ impl Encoding {
 #[serde(try_from = "Vec<FeatureContract>", into = "Vec<FeatureContract>")]
 pub struct Contract {
     features: Vec<FeatureContract>,
+    /// The number of each feature by its name.
+    numbers: HashMap<Arc<str>, usize>,
     columns: usize,
 }
 
@@ -98,10 +102,10 @@ impl Contract {
     /// # Errors
     /// When a feature is there twice, has an empty range or no words, or is imputed with what is no value of it.
     pub fn new(features: Vec<FeatureContract>) -> Result<Contract, ContractError> {
-        let mut seen = HashSet::new();
-        for feature in &features {
-            if !seen.insert(&feature.name) {
-                return Err(ContractError::Twice(feature.name.clone()));
+        let mut numbers = HashMap::new();
+        for (number, feature) in features.iter().enumerate() {
+            if numbers.insert(feature.name.clone(), number).is_some() {
+                return Err(ContractError::Twice(feature.name.to_string()));
             }
             feature.check()?;
         }
@@ -109,7 +113,11 @@ impl Contract {
         if columns == 0 || columns > MOST_COLUMNS {
             return Err(ContractError::Columns(columns));
         }
-        Ok(Contract { features, columns })
+        Ok(Contract {
+            features,
+            numbers,
+            columns,
+        })
     }
 
     /// The features.
@@ -125,7 +133,7 @@ impl Contract {
     /// The names of the columns, as the trees have them: the feature's, with `=word` for each word of a text.
     pub fn column_names(&self) -> Vec<String> {
         let names = |feature: &FeatureContract| match &feature.encoding {
-            Encoding::Number { .. } | Encoding::Flag => vec![feature.name.clone()],
+            Encoding::Number { .. } | Encoding::Flag => vec![feature.name.to_string()],
             Encoding::Text { words } => words
                 .iter()
                 .map(|word| format!("{}={word}", feature.name))
@@ -144,26 +152,27 @@ impl Contract {
 
     /// Picks what the features want out of what was gathered. Never fails: what is no value is missing.
     pub fn readings(&self, gathered: &Gathered) -> Readings {
-        let readings: HashMap<&str, &Reading> = gathered
-            .features
-            .iter()
-            .map(|feature| (feature.name.as_str(), &feature.reading))
-            .collect();
-        self.readings_by(|name| readings.get(name).copied())
+        let features = gathered.features.iter();
+        self.readings_of(features.map(|feature| (&*feature.name, &feature.reading)))
     }
 
-    pub(crate) fn readings_by<'a>(
+    pub(crate) fn readings_of<'a>(
         &self,
-        reading_of: impl Fn(&str) -> Option<&'a Reading>,
+        told: impl Iterator<Item = (&'a str, &'a Reading)>,
     ) -> Readings {
-        let pick = |feature: &FeatureContract| match reading_of(&feature.name) {
-            None => Reading::Missing(Missing::Absent),
-            Some(Reading::Value(value)) if feature.take(value).is_none() => {
-                Reading::Missing(Missing::Unexpected)
-            }
-            Some(reading) => reading.clone(),
-        };
-        Readings(self.features.iter().map(pick).collect())
+        let mut readings = vec![Reading::Missing(Missing::Absent); self.features.len()];
+        for (name, reading) in told {
+            let Some(number) = self.numbers.get(name) else {
+                continue;
+            };
+            readings[*number] = match reading {
+                Reading::Value(value) if self.features[*number].take(value).is_none() => {
+                    Reading::Missing(Missing::Unexpected)
+                }
+                Reading::Value(_) | Reading::Missing(_) => reading.clone(),
+            };
+        }
+        Readings(readings.into())
     }
 
     /// The columns of a model's row; NaN where a value is missing and the trees decide.
@@ -183,7 +192,7 @@ impl Contract {
 impl FeatureContract {
     fn check(&self) -> Result<(), ContractError> {
         let wrong = |what: &'static str| ContractError::Feature {
-            feature: self.name.clone(),
+            feature: self.name.to_string(),
             what,
         };
         match &self.encoding {
@@ -307,7 +316,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (*name, Reading::Value(value.clone())))
             .collect();
-        contract().readings_by(|name| told.get(name))
+        contract().readings_of(told.iter().map(|(name, reading)| (*name, reading)))
     }
 
     #[test]

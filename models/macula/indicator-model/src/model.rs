@@ -1,6 +1,6 @@
 //! A model that passed all checks: it scores what was gathered, and says exactly why.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use boosted_trees::{Explainer, Objective, Predictor};
 use gatherers::{Category, Gathered, Missing, Reading};
@@ -55,7 +55,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Contribution {
     /// The feature.
-    pub feature: String,
+    pub feature: Arc<str>,
     /// What it is about.
     pub category: Category,
     /// What it adds to the log-odds; above 0 towards malicious.
@@ -120,13 +120,12 @@ impl IndicatorModel {
             return Err(ModelError::NoGolden);
         }
         for (example, golden) in self.manifest.golden.iter().enumerate() {
-            let readings: HashMap<&str, Reading> = golden
-                .values
-                .iter()
-                .map(|(name, value)| (name.as_str(), Reading::Value(value.clone())))
-                .collect();
+            let values = golden.values.iter();
+            let told = values.map(|(name, value)| (name, Reading::Value(value.clone())));
+            let told: Vec<_> = told.collect();
             let contract = &self.manifest.features;
-            let readings = contract.readings_by(|name| readings.get(name));
+            let told = told.iter().map(|(name, reading)| (&***name, reading));
+            let readings = contract.readings_of(told);
             let found = self.predictor.margin(&contract.row(&readings));
             // A NaN is within no tolerance.
             let is_right = (found - golden.margin).abs() <= GOLDEN_TOLERANCE;
@@ -183,7 +182,7 @@ impl IndicatorModel {
         let features = self.manifest.features.features().iter();
         let told = features.zip(readings.iter());
         told.filter_map(|(feature, reading)| match reading {
-            Reading::Missing(why) => Some((feature.name.as_str(), *why)),
+            Reading::Missing(why) => Some((&*feature.name, *why)),
             Reading::Value(_) => None,
         })
     }

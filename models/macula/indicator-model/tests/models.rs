@@ -180,7 +180,7 @@ proptest! {
     ) {
         let mut known = without(gathered(at), &off);
         let row = known.features.iter().flat_map(|feature| {
-            match (&feature.reading, feature.name.as_str()) {
+            match (&feature.reading, &*feature.name) {
                 (Reading::Value(Value::Number(number)), _) => vec![*number as f32],
                 (Reading::Value(Value::Flag(flag)), _) => vec![f32::from(u8::from(*flag))],
                 (Reading::Value(Value::Text(text)), _) => {

@@ -153,7 +153,7 @@ pub struct RecipeArgs {
     keep_gain: f64,
     /// A feature not to look at; may be given more than once
     #[arg(long, value_name = "FEATURE")]
-    without: Vec<String>,
+    without: Vec<Arc<str>>,
     /// How many folds
     #[arg(long, default_value_t = Recipe::default().folds)]
     folds: usize,
@@ -270,7 +270,7 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
         })?,
         None => Config::default(),
     };
-    let lexical = Arc::new(LexicalSource::default());
+    let lexical = Arc::new(LexicalSource);
     let gatherers = Gatherers::start(&config, vec![lexical], Clock::system()).await?;
     let options = GatherOptions::default();
     let (of, mut rows) = (labelled.len(), Vec::new());

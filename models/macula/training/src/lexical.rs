@@ -3,7 +3,7 @@
 //! How familiar a name looks is told by the tables of the DGA detector: how common its runs of characters are in labels of
 //! popular sites, and how likely they follow each other there.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use dga::features::{FEATURES as ROW, Group, row};
 use dga::model_files::ModelFiles;
@@ -44,31 +44,37 @@ const FEATURES: [(&str, ValueType); 15] = [
     ("lexical_suffix", ValueType::Text),
 ];
 
-/// The text of names.
-#[derive(Debug)]
-pub struct LexicalSource {
-    features: Vec<FeatureSpec>,
-}
+/// All features, in the order of the readings.
+static SPECS: LazyLock<Vec<FeatureSpec>> = LazyLock::new(|| {
+    let gatherer: Arc<str> = NAME.into();
+    let of_text = FEATURES.map(|(name, value_type)| (name.into(), value_type));
+    let familiar = FAMILIAR.iter().map(|(_, name)| {
+        let name = format!("{NAME}_{name}").into();
+        (name, ValueType::Number)
+    });
+    let features = of_text.into_iter().chain(familiar);
+    let spec = |(name, value_type)| FeatureSpec {
+        name,
+        category: Category::Lexical,
+        value_type,
+        gatherer: gatherer.clone(),
+    };
+    features.map(spec).collect()
+});
 
-impl Default for LexicalSource {
-    fn default() -> Self {
-        let of_text = FEATURES.map(|(name, value_type)| (name.to_owned(), value_type));
-        let familiar = FAMILIAR
-            .iter()
-            .map(|(_, name)| (name.clone(), ValueType::Number));
-        let features = of_text.into_iter().chain(familiar);
-        LexicalSource {
-            features: features
-                .map(|(name, value_type)| FeatureSpec {
-                    name,
-                    category: Category::Lexical,
-                    value_type,
-                    gatherer: NAME.into(),
-                })
-                .collect(),
-        }
-    }
-}
+/// Where in a row of the detector the features of familiarity are, and what they are called there.
+static FAMILIAR: LazyLock<Vec<(usize, &str)>> = LazyLock::new(|| {
+    let tells = |(_, feature): &(usize, &dga::features::Feature)| match feature.group {
+        Group::Familiarity | Group::Flow => true,
+        Group::Shape | Group::Digits | Group::Sound => false,
+    };
+    let found = ROW.iter().enumerate().filter(tells);
+    found.map(|(at, feature)| (at, feature.name)).collect()
+});
+
+/// The text of names.
+#[derive(Clone, Copy, Debug)]
+pub struct LexicalSource;
 
 impl Source for LexicalSource {
     fn name(&self) -> &str {
@@ -76,7 +82,7 @@ impl Source for LexicalSource {
     }
 
     fn features(&self) -> &[FeatureSpec] {
-        &self.features
+        &SPECS
     }
 
     fn leaks(&self) -> Leaks {
@@ -104,51 +110,45 @@ impl Source for LexicalSource {
     }
 }
 
-/// Where in a row of the detector the features of familiarity are, and what they are called here.
-static FAMILIAR: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    let tells = |(_, feature): &(usize, &dga::features::Feature)| match feature.group {
-        Group::Familiarity | Group::Flow => true,
-        Group::Shape | Group::Digits | Group::Sound => false,
-    };
-    let found = ROW.iter().enumerate().filter(tells);
-    let named = found.map(|(at, feature)| (at, format!("{NAME}_{}", feature.name)));
-    named.collect()
-});
-
 /// The part of a name in lower-case ASCII that somebody chose: the label left of the suffix.
 pub fn chosen_label(name: &str) -> &str {
     let registrable = psl::domain_str(name).unwrap_or(name);
     registrable.split('.').next().unwrap_or_default()
 }
 
-/// The readings of a name in lower-case ASCII.
-pub fn readings(name: &str) -> Vec<(String, Reading)> {
+/// The readings of a name in lower-case ASCII, by the names of the features.
+pub fn readings(name: &str) -> Vec<(Arc<str>, Reading)> {
     readings_by(name, &*TABLES)
 }
 
 /// The same of a name that the tables were counted from, as if it had not been: otherwise what a model learns from would look
 /// more familiar than anything it will ever see.
-pub fn readings_left_out(name: &str) -> Vec<(String, Reading)> {
+pub fn readings_left_out(name: &str) -> Vec<(Arc<str>, Reading)> {
     readings_by(name, &TABLES.without_one())
 }
 
-fn readings_by(name: &str, real: &impl Levels) -> Vec<(String, Reading)> {
+fn readings_by(name: &str, real: &impl Levels) -> Vec<(Arc<str>, Reading)> {
     let label = chosen_label(name);
     let row = row(label.as_bytes(), real);
     // Of a name in another script the letters say nothing.
     let is_known_script = !label.starts_with("xn--");
-    let familiar = FAMILIAR.iter().map(|(at, name)| {
-        let reading = if is_known_script {
+    let familiar = FAMILIAR.iter().map(|(at, _)| {
+        if is_known_script {
             Reading::number(f64::from(row[*at]))
         } else {
             Reading::Missing(Missing::NotApplicable)
-        };
-        (name.clone(), reading)
+        }
     });
-    of_text(name).into_iter().chain(familiar).collect()
+    let told = of_text(name)
+        .map(Reading::Value)
+        .into_iter()
+        .chain(familiar);
+    let names = SPECS.iter().map(|spec| spec.name.clone());
+    names.zip(told).collect()
 }
 
-fn of_text(name: &str) -> Vec<(String, Reading)> {
+/// The values of [`FEATURES`].
+fn of_text(name: &str) -> [Value; FEATURES.len()] {
     let suffix = psl::suffix_str(name).unwrap_or_default();
     let label = chosen_label(name).as_bytes();
     let length = label.len().max(1) as f64;
@@ -160,7 +160,7 @@ fn of_text(name: &str) -> Vec<(String, Reading)> {
         .filter(|pair| pair[0].is_ascii_digit() != pair[1].is_ascii_digit())
         .count();
     let is_hexadecimal = label.len() >= 8 && label.iter().all(u8::is_ascii_hexdigit);
-    let values = [
+    [
         Value::Number(name.len() as f64),
         Value::Number(name.split('.').count() as f64),
         Value::Number(label.len() as f64),
@@ -176,9 +176,7 @@ fn of_text(name: &str) -> Vec<(String, Reading)> {
         Value::Flag(is_hexadecimal),
         Value::Flag(name.split('.').any(|label| label.starts_with("xn--"))),
         Value::Text(suffix.to_owned()),
-    ];
-    let names = FEATURES.iter().map(|(name, _)| (*name).to_owned());
-    names.zip(values.map(Reading::Value)).collect()
+    ]
 }
 
 fn counts(label: &[u8]) -> impl Iterator<Item = f64> {
@@ -213,7 +211,7 @@ mod tests {
     fn a_name_is_measured_at_the_part_somebody_chose() {
         let readings = readings("www.xn--kqz99bbb.co.uk");
         let value = |name: &str| {
-            let found = readings.iter().find(|(feature, _)| feature == name);
+            let found = readings.iter().find(|(feature, _)| **feature == *name);
             found.unwrap().1.value().unwrap().clone()
         };
         assert_eq!(value("lexical_length"), Value::Number(22.0));
@@ -229,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_name_that_was_counted_looks_less_familiar_when_it_is_left_out() {
-        let mean_of_five = |readings: Vec<(String, Reading)>| {
-            let found = readings.iter().find(|(name, _)| name == "lexical_fives");
+        let mean_of_five = |readings: Vec<(Arc<str>, Reading)>| {
+            let found = readings.iter().find(|(name, _)| **name == *"lexical_fives");
             match found.unwrap().1.value() {
                 Some(Value::Number(number)) => *number,
                 other => panic!("{other:?} is no number"),
@@ -249,7 +247,9 @@ mod tests {
         for (feature, reading) in readings("www.xn--mnchen-3ya.de") {
             assert_eq!(
                 reading.value().is_none(),
-                FAMILIAR.iter().any(|(_, name)| *name == feature),
+                FAMILIAR
+                    .iter()
+                    .any(|(_, name)| *feature == *format!("{NAME}_{name}")),
                 "{feature}"
             );
         }
@@ -264,10 +264,9 @@ mod tests {
             "_x._y.test",
             "a-b.c-d.e-f.museum",
         ] {
-            let source = LexicalSource::default();
             let readings = readings(name);
-            assert_eq!(readings.len(), source.features().len());
-            for ((feature, reading), spec) in readings.iter().zip(source.features()) {
+            assert_eq!(readings.len(), SPECS.len());
+            for ((feature, reading), spec) in readings.iter().zip(&*SPECS) {
                 let value = reading.value().unwrap();
                 assert_eq!((feature, value.value_type()), (&spec.name, spec.value_type));
                 assert!(

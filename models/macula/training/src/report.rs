@@ -1,6 +1,7 @@
 //! How good a model is, as one page of HTML that needs nothing else.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
 use model_evaluation::metrics::Scores;
@@ -14,7 +15,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;mar
     .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1.5rem}";
 
 /// The page of a model. `on` says what the scores are of; `importance` may be empty.
-pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]) -> String {
+pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(Arc<str>, f64)]) -> String {
     whole(title, &measured(title, on, scores, importance))
 }
 
@@ -23,7 +24,7 @@ pub fn page_of_recipe(
     title: &str,
     on: &str,
     scores: &Scores,
-    importance: &[(String, f64)],
+    importance: &[(Arc<str>, f64)],
     evaluation: &Evaluation,
 ) -> String {
     let body = measured(title, on, scores, importance) + &unseen(evaluation);
@@ -64,7 +65,7 @@ fn unseen(evaluation: &Evaluation) -> String {
     html
 }
 
-fn measured(title: &str, on: &str, scores: &Scores, importance: &[(String, f64)]) -> String {
+fn measured(title: &str, on: &str, scores: &Scores, importance: &[(Arc<str>, f64)]) -> String {
     let quality = Quality::of(scores);
     let mut body = String::new();
     let _ = write!(

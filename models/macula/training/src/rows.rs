@@ -38,7 +38,7 @@ impl Row {
         };
         let readings = if counted.contains(lexical::chosen_label(&name)) {
             let features = &mut self.gathered.features;
-            features.retain(|feature| feature.gatherer != lexical::NAME);
+            features.retain(|feature| *feature.gatherer != *lexical::NAME);
             lexical::readings_left_out(&name)
         } else {
             lexical::readings(&name)

@@ -1,6 +1,7 @@
 //! Which features a model should want: a contract is read off the rows, and what the trees do not use is left out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use gatherers::{Category, Missing, Reading, Value};
 use indicator_model::{Contract, ContractError, Encoding, FeatureContract};
@@ -35,8 +36,8 @@ pub fn contract_of(rows: &[Row]) -> Result<Contract, ContractError> {
 }
 
 pub(crate) fn contract_of_refs(rows: &[&Row]) -> Result<Contract, ContractError> {
-    let mut order: Vec<(String, Category)> = Vec::new();
-    let mut seen: HashMap<String, Seen> = HashMap::new();
+    let mut order: Vec<(Arc<str>, Category)> = Vec::new();
+    let mut seen: HashMap<Arc<str>, Seen> = HashMap::new();
     for feature in rows.iter().flat_map(|row| &row.gathered.features) {
         if !seen.contains_key(&feature.name) {
             order.push((feature.name.clone(), feature.category));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use boosted_trees::train::{Params, TrainError, train};
 use boosted_trees::{Dataset, Model, Predictor};
@@ -36,7 +37,7 @@ pub struct Recipe {
     /// The share of the whole gain that the features kept must make up; 1 keeps every feature that gained anything.
     pub keep_gain: f64,
     /// Features that are not looked at, for they tell where a row came from and not what it is.
-    pub without: Vec<String>,
+    pub without: Vec<Arc<str>>,
     /// How many folds.
     pub folds: usize,
     /// For the choice of rows.
@@ -70,7 +71,7 @@ pub struct Learned {
     /// Each fold alone: the area under the ROC curve, and the share found at 1 % false alarms.
     pub each_fold: Vec<(f64, f64)>,
     /// The share of the gain of each feature.
-    pub importance: Vec<(String, f64)>,
+    pub importance: Vec<(Arc<str>, f64)>,
 }
 
 /// How good a model is.
@@ -252,10 +253,10 @@ fn restricted(contract: &Contract, like: &Contract) -> Result<Contract, Contract
 }
 
 /// The contract without these features.
-fn without(contract: &Contract, features: &[String]) -> Result<Contract, LearnError> {
-    let has = |name: &&String| contract.features().iter().any(|f| f.name == **name);
+fn without(contract: &Contract, features: &[Arc<str>]) -> Result<Contract, LearnError> {
+    let has = |name: &&Arc<str>| contract.features().iter().any(|f| f.name == **name);
     if let Some(name) = features.iter().find(|name| !has(name)) {
-        return Err(LearnError::Feature(name.clone()));
+        return Err(LearnError::Feature(name.to_string()));
     }
     let left = contract.features().iter();
     let left = left.filter(|feature| !features.contains(&feature.name));

@@ -213,7 +213,7 @@ impl Plot {
 }
 
 /// Horizontal bars with their names and values.
-pub fn bars(rows: &[(String, f64)], most: f64) -> String {
+pub fn bars(rows: &[(impl AsRef<str>, f64)], most: f64) -> String {
     const ROW: f64 = 18.0;
     const NAMES: f64 = 170.0;
     let height = rows.len() as f64 * ROW + 8.0;
@@ -230,7 +230,7 @@ pub fn bars(rows: &[(String, f64)], most: f64) -> String {
              <text x=\"{:.1}\" y=\"{:.1}\">{:.1} %</text>",
             NAMES - 8.0,
             y + 12.0,
-            escaped(name),
+            escaped(name.as_ref()),
             ROW - 4.0,
             NAMES + width + 6.0,
             y + 12.0,

@@ -152,7 +152,7 @@ impl DnsSource {
         let addresses = self.follow(&name, answer, ANY, now, &mut left).await;
         let addresses = addresses.ok().filter(|found| !found.is_empty());
         let mut readings = vec![
-            ("dns_ttl".to_owned(), Reading::number(ttl)),
+            ("dns_ttl".into(), Reading::number(ttl)),
             (
                 "dns_name_servers".into(),
                 Reading::number(name_servers as f64),

@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -143,17 +144,17 @@ impl SafeBrowsing {
             }
         }
         let threat = threats.first().map(|at| &self.threats[usize::from(*at)]);
-        let mut readings = vec![
+        let mut readings: Vec<(Arc<str>, Reading)> = vec![
             (
-                "safe_browsing_match".to_owned(),
+                "safe_browsing_match".into(),
                 Reading::Value(Value::Flag(!threats.is_empty())),
             ),
             (
-                "safe_browsing_threats".to_owned(),
+                "safe_browsing_threats".into(),
                 Reading::number(threats.len() as f64),
             ),
             (
-                "safe_browsing_matched_bytes".to_owned(),
+                "safe_browsing_matched_bytes".into(),
                 Reading::number(longest as f64),
             ),
         ];
