@@ -193,6 +193,18 @@ fn text(status: &Status) -> String {
         None => "service: none leads; copies run on, requests wait in the queue".to_owned(),
     }];
     lines.push(format!("queue: {} requests wait", status.waiting));
+    let held = status
+        .service
+        .as_ref()
+        .and_then(|leader| leader.held.as_ref());
+    lines.extend(held.map(|held| {
+        format!(
+            "  held up for {} by item {}, which can't be taken: {}",
+            span(held.since_ms),
+            held.item,
+            held.why
+        )
+    }));
     for model in &status.models {
         lines.push(String::new());
         lines.extend(model_lines(model));

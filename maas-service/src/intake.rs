@@ -6,6 +6,7 @@
 //! understood is set aside with its reason, and never holds up the next request. Nothing here waits for a model to start.
 
 mod batch;
+mod held_up;
 #[cfg(test)]
 mod history_check;
 pub(crate) mod letter;
@@ -13,14 +14,15 @@ mod records;
 mod ruling;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::{ITEM_PREFIX, QueueItem, in_order};
 use maas_client::session::{CommitError, Session, Step, WatchScope, ZkError};
-use maas_client::wire::progress::Progress;
+use maas_client::wire::progress::{HeldItem, Progress};
 use maas_client::wire::request::ModelRequest;
 use maas_client::wire::state::{Outcome, RequestResult};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::crash::{Point, crash_point};
@@ -28,6 +30,8 @@ use crate::leader::Lead;
 use crate::plan::Room;
 use crate::tree::{Tree, create};
 use batch::{Batch, Overtaken, Read};
+use held_up::HeldUp;
+pub(crate) use held_up::Refused;
 use letter::{dead_letter, holds_password};
 
 /// How many requests are carried out in one transaction, and how many bytes they may have together.
@@ -50,6 +54,7 @@ pub struct Intake<T = Session> {
     passed_over: HashSet<String>,
     /// How many versions have gone since their histories were looked through.
     gone: usize,
+    held_up: HeldUp,
 }
 
 /// We lead no more.
@@ -71,20 +76,22 @@ impl From<ZkError> for Undone {
 }
 
 /// Whether there may be more to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
     /// The queue was found empty.
     Empty,
     /// Something was taken; there may be more.
     Taken,
-    /// Something could not be taken now.
-    Held,
+    /// Something could not be taken now: this item, unless it can't even be told which ones wait.
+    Held(Option<Refused>),
 }
 
 impl Intake<Session> {
     /// Takes requests until we lead no more.
     pub async fn run(&mut self, lead: &Lead) {
         let mut changes = self.tree.watch(&self.layout.queue, WatchScope::Node);
+        // What held up the queue when we led before is no longer so, or is found out anew.
+        self.held_up.clear();
         loop {
             self.prune_all(lead).await;
             // What is too old goes in time, also where nothing happens.
@@ -103,15 +110,24 @@ impl Intake<Session> {
         let mut rounds = 0_u32;
         loop {
             match self.round(lead).await? {
-                Round::Empty => return Ok(()),
+                Round::Empty => {
+                    self.held_up.clear();
+                    return Ok(());
+                }
                 Round::Taken => {
+                    self.held_up.clear();
                     rounds += 1;
                     // What a long queue leaves behind is not to grow with it.
                     if rounds.is_multiple_of(ROUNDS_BEFORE_A_LOOK) {
                         self.prune_surplus(lead).await;
                     }
                 }
-                Round::Held => tokio::time::sleep(Duration::from_millis(200)).await,
+                Round::Held(refused) => {
+                    if let Some(refused) = refused {
+                        self.held_up.note(refused, Instant::now());
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
             }
         }
     }
@@ -127,7 +143,13 @@ impl<T: Tree> Intake<T> {
             machine,
             passed_over: HashSet::new(),
             gone: 0,
+            held_up: HeldUp::default(),
         }
+    }
+
+    /// Tells what holds up the queue, while something does.
+    pub fn held_up(&self) -> watch::Receiver<Option<HeldItem>> {
+        self.held_up.told()
     }
 
     /// Looks at the queue once and takes all that waits there.
@@ -137,7 +159,7 @@ impl<T: Tree> Intake<T> {
             Ok(names) => names,
             Err(error) => {
                 debug!(%error, "the queue can't be looked at now");
-                return Ok(Round::Held);
+                return Ok(Round::Held(None));
             }
         };
         for batch in names.chunks(BATCH) {
@@ -173,10 +195,10 @@ impl<T: Tree> Intake<T> {
     /// that can't be taken, twice in a row, passes it over from then on. What can't be carried out for a reason that will
     /// last is set aside, so that the next one gets its turn.
     async fn take_oldest(&mut self, lead: &Lead) -> Result<Round, Fenced> {
-        let (mut culprit, mut refusal) = (None, None);
+        let (mut culprit, mut refusal, mut refused) = (None, None, None);
         for _ in 0..2 {
             let Ok(names) = self.waiting().await else {
-                return Ok(Round::Held);
+                return Ok(Round::Held(refused));
             };
             let Some(oldest) = names.first() else {
                 return Ok(Round::Empty);
@@ -191,6 +213,7 @@ impl<T: Tree> Intake<T> {
                     );
                     let path = self.layout.queue.join(oldest);
                     refusal = is_lasting(&error).then(|| (path.clone(), told(&error)));
+                    refused = Some(Refused::new(&path, &error));
                     culprit = match &error {
                         CommitError::Step { source, .. }
                             if source.znode() == Some(path.as_str()) =>
@@ -215,7 +238,7 @@ impl<T: Tree> Intake<T> {
         {
             return self.set_aside(lead, &path, reason).await;
         }
-        Ok(Round::Held)
+        Ok(Round::Held(refused))
     }
 
     /// Answers an item that can't be carried out, and takes it out of the queue.
@@ -226,19 +249,18 @@ impl<T: Tree> Intake<T> {
         reason: String,
     ) -> Result<Round, Fenced> {
         let Ok(Some(item)) = self.item(path).await else {
-            return Ok(Round::Held);
+            return Ok(Round::Held(None));
         };
         let read: [Read<'_>; 1] = [(&item, Err(reason))];
         match self.carry_out(lead, &read).await {
             Ok(()) => Ok(Round::Taken),
             Err(Undone::Fenced) => Err(Fenced),
             Err(Undone::LookAgain(error)) => {
-                let error = &error as &dyn std::error::Error;
                 warn!(
-                    error,
+                    error = &error as &dyn std::error::Error,
                     "a request that can't be carried out can't be set aside now"
                 );
-                Ok(Round::Held)
+                Ok(Round::Held(Some(Refused::new(path, &error))))
             }
         }
     }
@@ -488,8 +510,12 @@ fn is_lasting(error: &CommitError) -> bool {
 
 /// Why a request can't be carried out, for its sender.
 fn told(error: &CommitError) -> String {
-    let mut told = format!("it can't be carried out: {error}");
-    let mut cause = std::error::Error::source(error);
+    format!("it can't be carried out: {}", with_causes(error))
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
     while let Some(error) = cause {
         told.push_str(&format!(": {error}"));
         cause = error.source();

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CommitError, Session, Step, TreeWatch, WatchScope, ZkError};
-use maas_client::wire::progress::{Leader, Lost};
+use maas_client::wire::progress::{HeldItem, Leader, Lost};
 use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
 use rand::rngs::StdRng;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::fence::Hold;
@@ -131,8 +131,14 @@ impl Found {
 }
 
 impl Reconciler<Session, LocalLauncher> {
-    /// Reconciles for as long as we lead; `ends` tells of runners that ended. Dropping the future is harmless.
-    pub async fn run(&mut self, lead: &Lead, ends: &mut mpsc::UnboundedReceiver<Ended>) {
+    /// Reconciles for as long as we lead; `ends` tells of runners that ended, `held` what holds up the queue. Dropping the
+    /// future is harmless.
+    pub async fn run(
+        &mut self,
+        lead: &Lead,
+        ends: &mut mpsc::UnboundedReceiver<Ended>,
+        held: &mut watch::Receiver<Option<HeldItem>>,
+    ) {
         self.leader.since_ms = now_ms();
         // Another daemon may have led meanwhile: what was known may hold no more.
         self.board = Board::default();
@@ -147,6 +153,7 @@ impl Reconciler<Session, LocalLauncher> {
             .watch(&self.layout.instances_root(), WatchScope::Tree);
         changes.next().await;
         loop {
+            self.leader.held = held.borrow_and_update().clone();
             let pause = match self.reconcile(lead, Instant::now()).await {
                 Ok(pause) => pause,
                 Err(Halt::Overtaken) => return,
@@ -162,6 +169,7 @@ impl Reconciler<Session, LocalLauncher> {
             tokio::select! {
                 _ = changes.next() => {}
                 ended = ends.recv() => self.note_end(ended),
+                Ok(()) = held.changed() => {}
                 _ = news.next() => {
                     tokio::select! {
                         _ = changes.next() => {}

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::CreateMode;
-use maas_client::wire::progress::Leader;
+use maas_client::wire::progress::{HeldItem, Leader};
 use maas_client::{InstanceId, Session, SessionConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -65,6 +65,8 @@ struct Service {
     reconciler: Reconciler,
     /// Tells of runners that ended.
     ends: mpsc::UnboundedReceiver<Ended>,
+    /// Tells what holds up the queue.
+    held: watch::Receiver<Option<HeldItem>>,
     place: Place,
     config: ServiceConfig,
 }
@@ -83,6 +85,7 @@ impl Service {
             instances: config.launch.instances.clone(),
         };
         let intake = Intake::new(session.clone(), layout.clone(), config.machine);
+        let held = intake.held_up();
         let leader = Leader {
             host: place.host.clone(),
             pid: std::process::id(),
@@ -91,6 +94,7 @@ impl Service {
             memory_used_mb: 0,
             vcores: config.machine.vcores,
             copies: 0,
+            held: None,
         };
         let reconciler = Reconciler::new(
             session.clone(),
@@ -105,6 +109,7 @@ impl Service {
             intake,
             reconciler,
             ends,
+            held,
             place,
             config,
         })
@@ -171,7 +176,7 @@ impl Service {
         info!(queue = %layout.queue, registry = %layout.service_root, host = %self.place.host, "ready to accept requests");
         tokio::select! {
             () = self.intake.run(lead) => {}
-            () = self.reconciler.run(lead, &mut self.ends) => {}
+            () = self.reconciler.run(lead, &mut self.ends, &mut self.held) => {}
             () = complaints::report(&self.session, &self.layout) => {}
         }
     }

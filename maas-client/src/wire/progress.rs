@@ -80,8 +80,22 @@ pub struct Leader {
     pub vcores: Option<u32>,
     /// How many copies it runs.
     pub copies: u32,
+    /// What holds up the queue, when something does; not told by earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldItem>,
 }
 document!(Leader);
+
+/// An item of the queue that can't be taken now. What came after it waits, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldItem {
+    /// Its name in the queue, as much of it as may be shown.
+    pub item: String,
+    /// Why.
+    pub why: String,
+    /// Since when the service that leads has tried to take it.
+    pub since_ms: i64,
+}
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +104,7 @@ mod tests {
     #[test]
     fn each_form_has_its_golden_sample() {
         let progress = r#"{"wanted":2,"running":1,"serving":1,"elsewhere":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room","since_ms":1},"since_ms":2}"#;
-        let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1}"#;
+        let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1,"held":{"item":"qn-0000000001","why":"no permission","since_ms":2}}"#;
         assert_eq!(
             Progress::parse(progress.as_bytes())
                 .expect("progress")
@@ -103,5 +117,13 @@ mod tests {
                 .to_bytes(),
             leader.as_bytes()
         );
+    }
+
+    #[test]
+    fn a_leader_of_an_earlier_release_holds_nothing_up() {
+        let text = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"copies":1}"#;
+        let leader = Leader::parse(text.as_bytes()).expect("a leader");
+        assert_eq!(leader.held, None);
+        assert_eq!(leader.to_bytes(), text.as_bytes());
     }
 }

@@ -1,7 +1,10 @@
 //! Running models over time: new versions, restarts, and the one command that explains what is wrong.
 
+use maas_client::layout::Layout;
+use maas_client::wire::state::now_ms;
 use maas_client::{MaasClient, SessionConfig};
 use test_support::{Daemon, ModelFolder, eventually};
+use zookeeper_client as zk;
 
 use crate::LIMIT;
 use crate::site::{Run, Site};
@@ -237,6 +240,73 @@ async fn status_tells_of_copies_that_the_service_cannot_reach() {
         all.then_some(()).ok_or(status)
     })
     .await;
+}
+
+/// An item that can neither be carried out nor set aside, here for want of the right to write results, holds up the queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_which_item_holds_up_the_queue_why_and_since_when_until_it_is_taken() {
+    let site = Site::new().await;
+    let _daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let model = ModelFolder::answering();
+    let run = site.add("dga", model.path(), &["-ni", "1", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let queue = async || {
+        let run = site.deploy(&["-mo", "STATUS"]);
+        let lines = run.stdout.lines();
+        let queue: Vec<String> = lines.skip(1).take(2).map(str::to_owned).collect();
+        let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        (queue, json["service"]["held"].clone())
+    };
+    assert_eq!(queue().await.1, serde_json::Value::Null);
+
+    let results = Layout::default().results_root();
+    let client = zk::Client::connect(site.zookeeper.connect_string());
+    let client = client.await.unwrap();
+    let closed = zk::Permission::READ | zk::Permission::ADMIN;
+    let closed = [zk::Acl::new(closed, zk::AuthId::anyone())];
+    let set = client.set_acl(results.as_str(), &closed, None);
+    set.await.unwrap();
+    let began = now_ms();
+    for name in ["first", "second"] {
+        assert_eq!(site.add(name, model.path(), &["-ni", "1"]).code, 0);
+    }
+    let told = async || {
+        let (queue, held) = queue().await;
+        if held.is_object() {
+            Ok((queue, held))
+        } else {
+            Err((queue, held))
+        }
+    };
+    let (text, held) = eventually(LIMIT, "the item to be told of", told).await;
+    let item = held["item"].as_str().unwrap();
+    let why = held["why"].as_str().unwrap();
+    let since = held["since_ms"].as_i64().unwrap();
+    assert!(item.starts_with("qn-"), "{held}");
+    assert!(why.contains(results.as_str()), "{held}");
+    assert!((began..=now_ms()).contains(&since), "{held}");
+    assert_eq!(text[0], "queue: 2 requests wait");
+    assert!(
+        text[1].starts_with("  held up for ")
+            && text[1].ends_with(&format!("by item {item}, which can't be taken: {why}")),
+        "{text:?}"
+    );
+
+    let open = client.set_acl(results.as_str(), &zk::Acls::anyone_all(), None);
+    open.await.unwrap();
+    let taken = async || {
+        let (queue, held) = queue().await;
+        let taken = held.is_null() && queue == ["queue: 0 requests wait", ""];
+        taken.then_some(()).ok_or((queue, held))
+    };
+    eventually(LIMIT, "both to be taken", taken).await;
+    let both = async || {
+        let list = site.deploy(&["-mo", "LIST"]).stdout;
+        let both = list.contains("Model first @ 1.0") && list.contains("Model second @ 1.0");
+        both.then_some(()).ok_or(list)
+    };
+    eventually(LIMIT, "both models to serve", both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

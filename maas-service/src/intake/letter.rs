@@ -34,7 +34,7 @@ pub(super) fn holds_password(text: &str) -> bool {
 }
 
 /// As much of a text as may be shown.
-fn shown(text: &str, bytes: usize) -> String {
+pub(super) fn shown(text: &str, bytes: usize) -> String {
     let mut shown = without_passwords(&without_foreign_values(text));
     shown.truncate(boundary(&shown, bytes));
     shown

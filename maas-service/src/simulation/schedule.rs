@@ -215,6 +215,7 @@ impl World {
             memory_used_mb: 0,
             vcores: ROOM.vcores,
             copies: 0,
+            held: None,
         };
         let dice = StdRng::seed_from_u64(self.dice.random());
         let hands = Hands::new(self.machine.clone(), reconcilers.last_call.clone());
