@@ -1,8 +1,8 @@
-//! A way to a server that can be made slow, lossy or cut: a TCP proxy on 127.0.0.1.
+//! A way to a server that can be made slow, lossy or cut, or be stopped up one way: a TCP proxy on 127.0.0.1.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +26,37 @@ struct State {
     /// Of a hundred pieces of data, so many are held up as if they had been lost and sent again.
     lost_of_hundred: AtomicU64,
     cut: AtomicBool,
+    requests: Way,
+    answers: Way,
+}
+
+/// One way of the two, from client to server or back, of all connections.
+#[derive(Debug, Default)]
+struct Way {
+    stopped_up: watch::Sender<bool>,
+    /// What has been sent since it was stopped up.
+    held: Mutex<Vec<u8>>,
+}
+
+impl Way {
+    fn set_stopped_up(&self, stopped_up: bool) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clear();
+        self.stopped_up.send_replace(stopped_up);
+    }
+
+    /// Keeps in mind what is sent while nothing gets through.
+    fn note(&self, piece: &[u8]) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.stopped_up.borrow() {
+            held.extend_from_slice(piece);
+        }
+    }
+
+    async fn is_open(&self) {
+        let mut stopped_up = self.stopped_up.subscribe();
+        let _it_lives_as_long_as_we = stopped_up.wait_for(|stopped_up| !*stopped_up).await;
+    }
 }
 
 /// How long a lost piece is held up: TCP's shortest wait before it sends again.
@@ -88,6 +119,31 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Holds back what clients send from now on. Connections stay, also those whose clients have gone, and what is held back
+    /// arrives when it is let through.
+    pub fn hold_requests(&self) {
+        self.state.requests.set_stopped_up(true);
+    }
+
+    /// Holds back what servers answer from now on, as [`hold_requests`](Self::hold_requests) does what clients send.
+    pub fn hold_answers(&self) {
+        self.state.answers.set_stopped_up(true);
+    }
+
+    /// Whether what clients have sent since it was held back contains `text`.
+    pub fn holds_request(&self, text: &str) -> bool {
+        let held = &self.state.requests.held;
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pieces = held.windows(text.len());
+        pieces.any(|piece| piece == text.as_bytes())
+    }
+
+    /// Lets through what was held back, and all that follows.
+    pub fn let_through(&self) {
+        self.state.requests.set_stopped_up(false);
+        self.state.answers.set_stopped_up(false);
+    }
+
     /// Lets connections through again.
     pub fn mend(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
@@ -107,9 +163,15 @@ async fn serve(listener: TcpListener, target: String, state: Arc<State>, cuts: w
             };
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = server.into_split();
+            // Each way ends by itself: what a client sent before it went is still to arrive.
+            let both = async {
+                tokio::join!(
+                    pass(&mut from_client, &mut to_server, &state, &state.requests),
+                    pass(&mut from_server, &mut to_client, &state, &state.answers),
+                )
+            };
             tokio::select! {
-                () = pass(&mut from_client, &mut to_server, &state) => {}
-                () = pass(&mut from_server, &mut to_client, &state) => {}
+                ((), ()) = both => {}
                 _ = cut.changed() => {}
             }
         });
@@ -117,11 +179,13 @@ async fn serve(listener: TcpListener, target: String, state: Arc<State>, cuts: w
     }
 }
 
-/// Passes data on, in order, each piece after its delay; what comes behind it travels at the same time.
+/// Passes data on, in order, each piece after its delay; what comes behind it travels at the same time. When no more comes, the
+/// other side is told so.
 async fn pass(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     state: &State,
+    way: &Way,
 ) {
     let (on_its_way, mut arrivals) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let read = async move {
@@ -131,6 +195,7 @@ async fn pass(
             let latency = Duration::from_millis(state.latency_ms.load(Ordering::SeqCst));
             // Spread evenly over the pieces, so that a test is the same every time.
             pieces += 1;
+            way.note(&buffer[..read]);
             let lost = state.lost_of_hundred.load(Ordering::SeqCst);
             let held_up = if (pieces * lost) % 100 < lost {
                 RETRANSMISSION
@@ -146,10 +211,12 @@ async fn pass(
     let write = async {
         while let Some((due, piece)) = arrivals.recv().await {
             tokio::time::sleep_until(due).await;
+            way.is_open().await;
             if to.write_all(&piece).await.is_err() {
                 return;
             }
         }
+        let _it_may_have_gone = to.shutdown().await;
     };
     tokio::join!(read, write);
 }

@@ -258,7 +258,7 @@ async fn a_second_daemon_stands_by_and_takes_over_what_runs() {
 }
 
 /// Waits until this daemon leads and has said so.
-async fn acts(world: &World, daemon: &Daemon) {
+pub(crate) async fn acts(world: &World, daemon: &Daemon) {
     let says_so = async || {
         let root = world.layout.progress_root();
         let (data, _) = world.session.get(&root).await.unwrap()?;

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | F1, F3 to F9 anything of ours killed at any point of its program | `crash_points::…` |
 //! | F1, F3 the daemon killed before and after its transaction | `crashes::an_add_takes_effect_once…` |
-//! | F2 an answer lost in the middle of it | `zookeeper_faults::requests_take_effect_once_however_often…`, and the simulation |
+//! | F2 killed while its transaction is under way, or the answer lost | `zookeeper_faults::a_request_takes_effect_once_when…`, `…requests_take_effect_once_however_often…`, and the simulation |
 //! | F4 a runner killed while it fetches | `interruptions::a_runner_killed_while_it_fetches…` |
 //! | F5 the daemon killed while it starts a copy | `interruptions::a_daemon_killed_while_it_starts_a_copy…` |
 //! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |

@@ -1,12 +1,15 @@
-//! ZooKeeper slow, lossy, cut off, short of servers, or gone (F10, F11, F12, F16 of the list in `main.rs`).
+//! ZooKeeper slow, lossy, cut off, short of servers, or gone (F2, F10 to F12, F16 of the list in
+//! `main.rs`).
 
 use std::time::{Duration, Instant, SystemTime};
 
 use maas_client::wire::state::{Desired, Outcome};
-use test_support::{Ensemble, ModelFolder, Proxy, ZooKeeper, eventually};
+use maas_service::crash::Point;
+use test_support::{Daemon, Ensemble, ModelFolder, Proxy, ZooKeeper, eventually, send_signal};
 
 use crate::life::kill;
 use crate::load::Load;
+use crate::updates::{add, history};
 use crate::world::{LIMIT, World};
 
 /// Offers requests for copies of models that never serve: what counts is what is wanted of them.
@@ -213,4 +216,121 @@ async fn requests_take_effect_once_however_often_the_connection_breaks() {
         }
     }
     wanted_in_all(&world, 36).await;
+}
+
+/// What becomes of a transaction that is under way when its daemon is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UnderWay {
+    /// It is carried out, and nobody hears of it.
+    Unheard,
+    /// It never arrives.
+    Lost,
+    /// It arrives when the next daemon has carried out the request.
+    Late,
+}
+
+/// Asks for two copies of a model, and gives the identity of the request when the daemon is about to take it: it sleeps.
+async fn is_about_to_take(world: &World, model: &ModelFolder) -> String {
+    let point = Point::IntakeBeforeTransaction;
+    world.daemon.sleep_at(point.name());
+    let request = world.offer(&add("dga", "1.0", 2, model, "")).await;
+    let asleep = async || world.daemon.has_crashed();
+    eventually(LIMIT, "the daemon to come to its transaction", asleep).await;
+    request
+}
+
+/// Wakes the daemon, and waits until its transaction is under way, and held back there.
+async fn sends(world: &World, proxy: &Proxy, request: &str) {
+    proxy.hold_requests();
+    send_signal("CONT", &[world.daemon.pid()]);
+    let result = format!("/maas/state/results/{request}");
+    let sent = async || proxy.holds_request(&result);
+    eventually(LIMIT, "the transaction to be under way", sent).await;
+}
+
+/// Waits until an ADD of two copies has taken effect, and sees that it did so once.
+async fn took_effect_once(world: &World, request: &str) {
+    let answer = world.answer(request).await;
+    assert_eq!((answer.instances, answer.generation), (Some(2), Some(1)));
+    let queue = &world.layout.queue;
+    let empty = async || world.session.children(queue).await.unwrap().is_empty();
+    eventually(LIMIT, "the queue to be empty", empty).await;
+    world.serving("dga", 2).await;
+    assert_eq!(world.daemon.folders().len(), 2);
+    assert_eq!(history(world, "dga", "1.0").await.generations.len(), 1);
+    // Written again it could look the same.
+    let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
+    let history = world.layout.history(&name, &version);
+    let stat = world.session.stat(&history).await.unwrap().unwrap();
+    assert_eq!(stat.version, 0);
+}
+
+/// F2: the daemon is killed while its transaction is under way.
+async fn check_under_way(under_way: UnderWay) {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let mut world = World::between(
+        zookeeper.connect_string(),
+        &proxy.address(),
+        &["--session_timeout", "20000"],
+    )
+    .await;
+    world.leads().await;
+    let model = ModelFolder::answering();
+    let request = is_about_to_take(&world, &model).await;
+    if under_way == UnderWay::Unheard {
+        proxy.hold_answers();
+        send_signal("CONT", &[world.daemon.pid()]);
+        // Another way to ZooKeeper tells that it was carried out.
+        world.answer(&request).await;
+    } else {
+        sends(&world, &proxy, &request).await;
+    }
+    world.daemon.kill();
+    let heard = world.daemon.log_tail().contains("request accepted");
+    assert!(!heard, "it was killed before it heard of it");
+    let queue = world.session.children(&world.layout.queue).await.unwrap();
+    let carried_out = queue.is_empty();
+    assert_eq!(carried_out, under_way == UnderWay::Unheard, "{queue:?}");
+    if under_way == UnderWay::Lost {
+        proxy.break_connections();
+    }
+    let next = if under_way == UnderWay::Late {
+        let instances = world.daemon.instances();
+        let place = ["--instances_dir", instances.to_str().unwrap()];
+        Some(Daemon::start(&world.quorum, &place))
+    } else {
+        proxy.let_through();
+        world.daemon.start_again();
+        None
+    };
+    took_effect_once(&world, &request).await;
+    if let Some(_next) = next {
+        let result = format!("/maas/state/results/{request}");
+        assert!(proxy.holds_request(&result), "it is still under way");
+        proxy.let_through();
+        // A request that is carried out after it has arrived.
+        world.add("other", 1, model.path()).await;
+        world.serving("other", 1).await;
+        world.remove("other", 1).await;
+        world.serving("other", 0).await;
+        took_effect_once(&world, &request).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_takes_effect_once_when_its_daemon_is_killed_before_it_hears_that_it_was_carried_out()
+ {
+    check_under_way(UnderWay::Unheard).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_takes_effect_once_when_its_daemon_is_killed_and_its_transaction_never_arrives() {
+    check_under_way(UnderWay::Lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_takes_effect_once_when_the_transaction_of_a_killed_daemon_arrives_after_the_next_ones()
+ {
+    check_under_way(UnderWay::Late).await;
 }
