@@ -15,7 +15,7 @@
 //! | F9 everything killed at once, as when the host goes down | `crashes::when_everything_is_killed_at_once…`; `instances::a_copy_whose_launch_file…`; `process::a_process_is_known_by_id_start_and_boot` |
 //! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…` |
 //! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
-//! | F13 the daemon's session ended | `life::copies_and_registrations_survive_a_restart…` |
+//! | F13 the daemon's session ended | `zookeeper_faults::a_daemon_whose_session_ends…`; with the runners' `life::copies_and_registrations_survive_a_restart…` |
 //! | F14 a client's session ended | `maas-client/tests/discovery.rs`, `lookups_go_on_when_the_clients_session_ends…` |
 //! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation |
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |

@@ -1,4 +1,4 @@
-//! ZooKeeper slow, lossy, cut off, short of servers, or gone (F2, F10 to F12, F16 of the list in
+//! ZooKeeper slow, lossy, cut off, short of servers, or gone, and sessions that end (F2, F10 to F13, F16 of the list in
 //! `main.rs`).
 
 use std::time::{Duration, Instant, SystemTime};
@@ -333,4 +333,52 @@ async fn a_request_takes_effect_once_when_its_daemon_is_killed_and_its_transacti
 async fn a_request_takes_effect_once_when_the_transaction_of_a_killed_daemon_arrives_after_the_next_ones()
  {
     check_under_way(UnderWay::Late).await;
+}
+
+/// Waits until so many daemons stand in line.
+async fn in_line(world: &World, daemons: usize) {
+    let root = world.layout.leader_root();
+    let line = async || world.session.children(&root).await.unwrap().len() == daemons;
+    eventually(LIMIT, &format!("{daemons} daemons in line"), line).await;
+}
+
+/// F13: the daemon's session ends, and no runner's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_whose_session_ends_leads_again_and_no_copy_or_registration_is_touched() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    let before = world.serving("dga", 2).await;
+    let znodes = async || {
+        let mut znodes = Vec::new();
+        for entry in &before {
+            let path = world.layout.registration(&entry.name, &entry.instance);
+            let stat = world.session.stat(&path).await.unwrap().unwrap();
+            znodes.push((stat.czxid, stat.ephemeral_owner));
+        }
+        let statuses = world.statuses("dga").await;
+        let ours = statuses
+            .into_iter()
+            .filter(|status| before.iter().any(|e| e.instance == status.instance));
+        let pids: Vec<_> = ours.map(|s| (s.pid, s.restarts, s.since_ms)).collect();
+        (znodes, pids)
+    };
+    let untouched = znodes().await;
+    let epoch = world.layout.epoch();
+    let led = world.session.stat(&epoch).await.unwrap().unwrap().version;
+    // ZooKeeper gives up who sleeps.
+    send_signal("STOP", &[world.daemon.pid()]);
+    in_line(&world, 0).await;
+    assert_eq!(znodes().await, untouched);
+    send_signal("CONT", &[world.daemon.pid()]);
+    in_line(&world, 1).await;
+    let answer = world.add("dga", 1, model.path()).await;
+    assert_eq!(answer.instances, Some(3));
+    let after = world.serving("dga", 3).await;
+    assert!(before.iter().all(|entry| after.contains(entry)));
+    assert_eq!(znodes().await, untouched);
+    let leads = world.session.stat(&epoch).await.unwrap().unwrap().version;
+    assert_eq!(leads, led + 1, "it came to lead again, once");
+    assert!(world.daemon.log_tail().contains("the lead is lost"));
+    assert_eq!(world.daemon.pids_of("serve.py").len(), 3);
 }
