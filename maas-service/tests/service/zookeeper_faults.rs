@@ -1,13 +1,14 @@
-//! ZooKeeper slow, lossy, cut off, short of servers, or gone, and sessions that end (F2, F10 to F13, F16 of the list in
+//! ZooKeeper slow, lossy, cut off, short of servers, or gone, and sessions that end (F2, F10 to F13, F15, F16 of the list in
 //! `main.rs`).
 
 use std::time::{Duration, Instant, SystemTime};
 
 use maas_client::wire::state::{Desired, Outcome};
+use maas_client::{MaasClient, SessionConfig};
 use maas_service::crash::Point;
 use test_support::{Daemon, Ensemble, ModelFolder, Proxy, ZooKeeper, eventually, send_signal};
 
-use crate::life::kill;
+use crate::life::{acts, kill, pid_of};
 use crate::load::Load;
 use crate::updates::{add, history};
 use crate::world::{LIMIT, World};
@@ -381,4 +382,87 @@ async fn a_daemon_whose_session_ends_leads_again_and_no_copy_or_registration_is_
     assert_eq!(leads, led + 1, "it came to lead again, once");
     assert!(world.daemon.log_tail().contains("the lead is lost"));
     assert_eq!(world.daemon.pids_of("serve.py").len(), 3);
+}
+
+/// A daemon that has another way to ZooKeeper than its standby, who stands in line.
+async fn with_standby(zookeeper: &ZooKeeper, proxy: &Proxy) -> (World, Daemon) {
+    let timeout = ["--session_timeout", "3000"];
+    let quorum = zookeeper.connect_string();
+    let world = World::between(quorum, &proxy.address(), &timeout).await;
+    in_line(&world, 1).await;
+    let instances = world.daemon.instances();
+    let place = [
+        &timeout[..],
+        &["--instances_dir", instances.to_str().unwrap()],
+    ]
+    .concat();
+    let standby = Daemon::start(quorum, &place);
+    in_line(&world, 2).await;
+    (world, standby)
+}
+
+/// F15: the leader and its runners are cut off for longer than their sessions last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_with_its_runners_gives_way_and_what_it_started_is_neither_stopped_nor_doubled()
+ {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let (world, mut standby) = with_standby(&zookeeper, &proxy).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let before = world.registered("dga").await;
+    let program = MaasClient::connect(SessionConfig::new(&world.quorum));
+    let program = program.await.unwrap();
+    let endpoint = program.get_endpoint("dga", None).unwrap();
+
+    proxy.cut();
+    acts(&world, &standby).await;
+    // Without ZooKeeper it learns so from the folder that they share.
+    let gives_way = async || world.daemon.log_tail().contains("another daemon leads now");
+    eventually(LIMIT, "the old leader to give way", gives_way).await;
+    let ended = async || world.registered("dga").await.is_empty();
+    eventually(LIMIT, "the runner's session to end", ended).await;
+    // Asked for one more, the new leader starts one more, though nothing is heard of the first.
+    assert_eq!(world.add("dga", 1, model.path()).await.instances, Some(2));
+    let one_more = world.serving("dga", 1).await;
+    assert_ne!(one_more[0].instance, before[0].instance);
+    let servers = world.daemon.pids_of("serve.py");
+    assert!(servers.len() == 2 && servers.contains(&pid), "{servers:?}");
+    let answer = program.model_apply(&endpoint, None, &[]).await.unwrap();
+    assert_eq!(answer["path"], "/apply", "the model answers all the time");
+    program.close().await;
+
+    proxy.mend();
+    let both = world.serving("dga", 2).await;
+    assert!(both.contains(&before[0]) && both.contains(&one_more[0]));
+    assert_eq!(world.daemon.pids_of("serve.py"), servers);
+    assert_eq!(world.daemon.folders().len(), 2);
+    // The old leader is as good as any again.
+    in_line(&world, 2).await;
+    standby.kill();
+    assert_eq!(world.remove("dga", 2).await.instances, Some(0));
+    world.nothing_is_left().await;
+}
+
+/// F15: what the old leader sent before it was cut off arrives when the next one has led for some time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_of_a_leader_that_was_cut_off_changes_nothing_when_it_arrives_after_the_next_ones()
+ {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let (world, mut standby) = with_standby(&zookeeper, &proxy).await;
+    let model = ModelFolder::answering();
+    let request = is_about_to_take(&world, &model).await;
+    sends(&world, &proxy, &request).await;
+    acts(&world, &standby).await;
+    took_effect_once(&world, &request).await;
+    let result = format!("/maas/state/results/{request}");
+    assert!(proxy.holds_request(&result), "it is still under way");
+    proxy.let_through();
+    in_line(&world, 2).await;
+    took_effect_once(&world, &request).await;
+    standby.kill();
+    acts(&world, &world.daemon).await;
+    took_effect_once(&world, &request).await;
 }
