@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -97,6 +98,36 @@ impl Daemon {
         let pid = self.pid();
         let folder = self.leash.folder().display();
         PathBuf::from(format!("/proc/{pid}/root{folder}"))
+    }
+
+    /// Lets nobody write any more in the folders of its copies, on a disk of its own, but for what is open already.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed, or has no disk of its own.
+    pub fn make_unwritable(&self) {
+        self.on_its_disk(r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1""#);
+    }
+
+    /// Lets all write there again.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed, or they could write there.
+    pub fn make_writable(&self) {
+        self.on_its_disk(r#"umount --lazy "$1""#);
+    }
+
+    /// Runs a script where its disk is seen, with the folder of its copies.
+    fn on_its_disk(&self, script: &str) {
+        let status = Command::new("nsenter")
+            .args(["--user", "--preserve-credentials", "--mount", "--target"])
+            .arg(self.pid().to_string())
+            .args(["sh", "-c", script, "sh"])
+            .arg(self.instances())
+            .status();
+        let status = status.expect("nsenter is there");
+        assert!(status.success(), "{script}: {status}");
     }
 
     /// Its process number.

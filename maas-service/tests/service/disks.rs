@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::time::{Duration, Instant};
 
+use maas_client::wire::progress::Progress;
 use maas_client::wire::state::Phase;
 use test_support::{ModelFolder, eventually};
 
@@ -90,6 +92,42 @@ async fn on_a_full_disk_a_daemon_that_comes_to_lead_stops_what_is_to_go_and_star
     world.serving("dga", 0).await;
     fs::remove_dir_all(&filler).unwrap();
     world.serving("other", 1).await;
+}
+
+/// F19, when all has gone well so far.
+#[tokio::test]
+async fn when_a_disk_can_be_written_no_more_copies_run_on_and_new_ones_wait_with_the_reason_until_it_can()
+ {
+    let world = World::start_on_disk("size=8m", &[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    world.daemon.make_unwritable();
+    world.add("other", 1, model.path()).await;
+    let (name, version) = ("other".parse().unwrap(), "1.0".parse().unwrap());
+    let progress = world.layout.progress(&name, &version);
+    let why = "Read-only file system";
+    let told = async || {
+        let (data, _) = world.session.get(&progress).await.unwrap()?;
+        let doing = Progress::parse(&data).unwrap().doing;
+        doing.iter().any(|doing| doing.contains(why)).then_some(())
+    };
+    eventually(LIMIT, "STATUS to tell why it does not start", told).await;
+    // It is tried again about every second, and not as fast as can be.
+    let tries = || world.daemon.log_tail().matches(why).count();
+    let (began, before) = (Instant::now(), tries());
+    let again = async || tries() >= before + 5;
+    eventually(LIMIT, "it to be tried again", again).await;
+    assert!(began.elapsed() > Duration::from_secs(1));
+    assert!(world.statuses("other").await.is_empty());
+    assert_eq!(world.apply("dga", &[]).await["path"], "/apply");
+    assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
+
+    world.daemon.make_writable();
+    world.serving("other", 1).await;
+    assert_eq!(pid_of(&world, "dga").await, pid);
+    world.remove("dga", 1).await;
+    world.serving("dga", 0).await;
 }
 
 /// F19.

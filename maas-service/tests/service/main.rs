@@ -21,7 +21,7 @@
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
 //! | F18 a full disk under the state | there is none: the state is ZooKeeper's |
-//! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…` |
+//! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…`, `disks::when_a_disk_can_be_written_no_more…` |
 //! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
 //! | F21 a model that is half alive | `maas-client/tests/ejection.rs`, `maas-deploy/tests/cli/operating.rs` |
 //! | F22, F23 a model that answers slowly or without end | `maas-client/tests/hostile_models.rs`, `discovery.rs` |
