@@ -65,6 +65,16 @@ impl Program {
         self
     }
 
+    /// The same program, started by another one that is given these arguments before its name.
+    #[must_use]
+    pub fn within<'a>(mut self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut command: Vec<OsString> = vec![program.into()];
+        command.extend(args.into_iter().map(Into::into));
+        command.append(&mut self.command);
+        self.command = command;
+        self
+    }
+
     /// Sets one environment variable; the others are the test program's.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {

@@ -4,7 +4,7 @@
 //! built in and logs nothing. A tick of 500 ms permits sessions as short as one second.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub struct ZooKeeper {
     leash: Leash,
+    /// Whoever holds the disk for its data, where that is one of its own.
+    disk: Option<Leash>,
     port: u16,
     connect_string: String,
 }
@@ -44,6 +46,41 @@ impl ZooKeeper {
     ///
     /// When the `zookeeper` package is not installed, or the server does not come up; with the end of its log.
     pub async fn start() -> Self {
+        Self::start_by(async |port| (launch(port), None)).await
+    }
+
+    /// Starts a server whose data lies on a disk of its own, of so many MB. Nobody else sees that disk, but for
+    /// [`disk`](Self::disk).
+    ///
+    /// # Panics
+    ///
+    /// As [`ZooKeeper::start`], or when the machine lets nobody mount anything, not even for himself.
+    pub async fn start_on_disk(megabytes: u32) -> Self {
+        Self::start_by(async |port| {
+            let (server, disk) = launch_on_disk(port, megabytes).await;
+            (server, Some(disk))
+        })
+        .await
+    }
+
+    /// Its disk.
+    ///
+    /// # Panics
+    ///
+    /// When it has none of its own.
+    pub fn disk(&self) -> PathBuf {
+        let holder = self.disk.as_ref().and_then(Leash::pid);
+        let holder = holder.expect("it has a disk of its own");
+        let data = self.leash.folder().join("data");
+        PathBuf::from(format!("/proc/{holder}/root{}", data.display()))
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.leash.is_running()
+    }
+
+    async fn start_by(launch: impl AsyncFn(u16) -> (Leash, Option<Leash>)) -> Self {
         for jar in JARS {
             assert!(
                 Path::new(jar).exists(),
@@ -53,9 +90,10 @@ impl ZooKeeper {
         let mut log = String::new();
         for _ in 0..ATTEMPTS {
             let port = free_port();
-            let leash = launch(port);
+            let (leash, disk) = launch(port).await;
             let server = Self {
                 leash,
+                disk,
                 port,
                 connect_string: format!("127.0.0.1:{port}"),
             };
@@ -195,6 +233,38 @@ fn launch(port: u16) -> Leash {
         TempDir::with_prefix("maas-test-zookeeper-").expect("a temporary folder can be made");
     let program = program(folder.path(), port, "");
     Leash::start("ZooKeeper", folder, &program)
+}
+
+/// A server with its data on a disk of its own, and who holds that one.
+async fn launch_on_disk(port: u16, megabytes: u32) -> (Leash, Leash) {
+    const MOUNT: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && exec sleep 1000000"#;
+    let temporary =
+        || TempDir::with_prefix("maas-test-zookeeper-").expect("a temporary folder can be made");
+    let folder = temporary();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).expect("a new temporary folder can be written to");
+    let holder = Program::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", MOUNT, "sh"])
+        .arg(format!("{megabytes}m"))
+        .arg(&data);
+    let holder = Leash::start("the disk of ZooKeeper", temporary(), &holder);
+    let pid = holder.pid().expect("it has just been started").to_string();
+    eventually(READY_WITHIN, "a disk to be mounted", async || {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        mounts.contains(&format!(" {} ", data.display()))
+    })
+    .await;
+    let server = program(folder.path(), port, "").within(
+        "nsenter",
+        [
+            "--user",
+            "--preserve-credentials",
+            "--mount",
+            "--target",
+            &pid,
+        ],
+    );
+    (Leash::start("ZooKeeper", folder, &server), holder)
 }
 
 /// The program of a server with its data in `folder`, and `more` in its configuration.

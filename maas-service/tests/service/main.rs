@@ -20,7 +20,7 @@
 //! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation; one that is cut off: `zookeeper_faults::a_leader_cut_off…`, `…a_transaction_of_a_leader_that_was_cut_off…` |
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
-//! | F18 a full disk under the state | there is none: the state is ZooKeeper's |
+//! | F18 a full disk under the state, which is ZooKeeper's | `zookeeper_faults::when_zookeepers_disk_is_full…` |
 //! | F19 a disk that can't be written | `disks::on_a_disk_that_cannot_be_written…`, `disks::when_a_disk_can_be_written_no_more…` |
 //! | F20 a model that hangs | `places::a_model_that_is_not_well…` |
 //! | F21 a model that is half alive | `maas-client/tests/ejection.rs`, `maas-deploy/tests/cli/operating.rs` |

@@ -1,8 +1,11 @@
-//! ZooKeeper slow, lossy, cut off, short of servers, or gone, and sessions that end (F2, F10 to F13, F15, F16 of the list in
+//! ZooKeeper slow, lossy, cut off, short of servers, or gone, and sessions that end (F2, F10 to F13, F15, F16, F18 of the list in
 //! `main.rs`).
 
+use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
+use maas_client::queue::Queue;
 use maas_client::wire::state::{Desired, Outcome};
 use maas_client::{MaasClient, SessionConfig};
 use maas_service::crash::Point;
@@ -465,4 +468,62 @@ async fn a_transaction_of_a_leader_that_was_cut_off_changes_nothing_when_it_arri
     standby.kill();
     acts(&world, &world.daemon).await;
     took_effect_once(&world, &request).await;
+}
+
+/// F18: the disk with the state, which is ZooKeeper's, is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_zookeepers_disk_is_full_no_request_is_taken_models_and_calls_go_on_and_afterwards_all_is_well()
+ {
+    let mut zookeeper = ZooKeeper::start_on_disk(16).await;
+    let world = World::on(zookeeper.connect_string(), &["--session_timeout", "4000"]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let load = Load::start(&world, "dga").await;
+    let filler = zookeeper.disk().join("filler");
+    let mut fill = File::create(&filler).unwrap();
+    let full = loop {
+        if let Err(error) = fill.write_all(&[b'x'; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    // There may be room for some more where the log lies already.
+    let item = format!(
+        r#"{{"name":"m0","version":"1.0","numInstances":1,"memory":1,"action":"ADD","path":"file:/{}"}}"#,
+        "n".repeat(2000)
+    );
+    let queue = Queue::new(world.session.clone(), world.layout.clone());
+    let mut offered = 0;
+    let refused = loop {
+        match queue.offer(item.as_bytes()).await {
+            Ok(_) => offered += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("{offered} requests were taken by a full disk, and then: {refused:?}");
+    let gone = async || !zookeeper.is_running();
+    eventually(LIMIT, "ZooKeeper to give up", gone).await;
+    load.goes_on(2000).await;
+    assert!(world.daemon.pids_of("serve.py").contains(&pid));
+
+    drop(fill);
+    std::fs::remove_file(&filler).unwrap();
+    zookeeper.restart().await;
+    // What the sender was told is so; of the last one it was told that nobody knows.
+    let settled = async || {
+        let path = world
+            .layout
+            .desired(&"m0".parse().unwrap(), &"1.0".parse().unwrap());
+        let waiting = world.session.children(&world.layout.queue).await.ok()?;
+        let desired = world.session.get(&path).await.ok()?;
+        let wanted = desired.map_or(0, |(data, _)| Desired::parse(&data).unwrap().instances);
+        let right = wanted == offered || wanted == offered + 1;
+        (waiting.is_empty() && right).then_some(())
+    };
+    eventually(LIMIT, "the requests to have taken effect", settled).await;
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 2).await;
+    assert!(world.daemon.pids_of("serve.py").contains(&pid));
+    load.none_failed().await;
 }
