@@ -99,6 +99,15 @@ impl ModelFiles {
         })
     }
 
+    /// Files that somebody has read: the manifest, the trees and the tables.
+    pub fn of_files(manifest: Vec<u8>, trees: Vec<u8>, tables: Vec<u8>) -> ModelFiles {
+        ModelFiles {
+            manifest,
+            trees,
+            tables,
+        }
+    }
+
     /// Reads the files of a folder.
     ///
     /// # Errors
@@ -114,11 +123,8 @@ impl ModelFiles {
             });
             bytes.map_err(|source| LoadError::Read { path, source })
         };
-        Ok(ModelFiles {
-            manifest: read(MANIFEST)?,
-            trees: read(TREES)?,
-            tables: read(TABLES)?,
-        })
+        let [manifest, trees, tables] = [MANIFEST, TREES, TABLES].map(read);
+        Ok(ModelFiles::of_files(manifest?, trees?, tables?))
     }
 
     /// Writes the files into a folder, which is made if need be. The manifest comes last: only with it they are a model.

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use boosted_trees::Predictor;
-use boosted_trees::xgboost;
+use boosted_trees::{Explainer, Predictor, xgboost};
+use dga::detector::Detector;
+use dga::model_files::ModelFiles;
 use futures_util::FutureExt;
 use gatherers::{
     Config, Mapping, Pap, Question, Reading, SafeBrowsing, Selection, Source as _, Span, Tlp,
@@ -26,7 +27,7 @@ use threat_lists::{Checksums, List, ListKind, Schedule};
 pub(crate) type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ENTRIES: [Entry; 28] = [
+pub(crate) const ENTRIES: [Entry; 30] = [
     ("indicator", indicator),
     ("score_query", score_query),
     ("score_body", score_body),
@@ -41,6 +42,7 @@ pub(crate) const ENTRIES: [Entry; 28] = [
     ("gatherer_settings", gatherer_settings),
     ("mapping", mapping),
     ("answer", answer),
+    ("stored_answer", stored_answer),
     ("words", words),
     ("safe_browsing", safe_browsing),
     ("geo_file", geo_file),
@@ -55,6 +57,7 @@ pub(crate) const ENTRIES: [Entry; 28] = [
     ("dga_lists", dga_lists),
     ("dga_manifest", dga_manifest),
     ("dga_tables", dga_tables),
+    ("dga_model", dga_model),
 ];
 
 /// An indicator's normal form is understood as the same thing again, unless escapes have made it too long.
@@ -227,6 +230,13 @@ fn read_answer(mapping: &Mapping, body: &[u8]) {
     assert!(names.len() <= 5 && names.iter().all(|name| name.last_seen >= from));
 }
 
+/// An answer that was remembered is remembered as it was.
+pub(crate) fn stored_answer(data: &[u8]) {
+    if let Some(again) = parsers::stored_answer(data) {
+        assert_eq!(parsers::stored_answer(&again), Some(again));
+    }
+}
+
 /// Single words of options and settings.
 pub(crate) fn words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -361,9 +371,11 @@ fn trees(model: Option<boosted_trees::Model>) {
     let Some(model) = model.filter(|model| model.features() <= 4096) else {
         return;
     };
-    let predictor = Predictor::new(&model);
+    let (predictor, explainer) = (Predictor::new(&model), Explainer::new(&model));
     for value in [f32::NAN, 0.0, f32::MAX] {
-        let _ = predictor.margin(&vec![value; model.features()]);
+        let row = vec![value; model.features()];
+        let _ = predictor.margin(&row);
+        assert_eq!(explainer.explain(&row).values.len(), row.len());
     }
 }
 
@@ -404,6 +416,16 @@ pub(crate) fn dga_manifest(data: &[u8]) {
 pub(crate) fn dga_tables(data: &[u8]) {
     if let Ok(tables) = dga::ngrams::Tables::from_bytes(data) {
         assert!(tables.to_bytes().len() <= data.len());
+    }
+}
+
+/// A manifest that goes with the trees and tables that come along is of a detector that judges.
+pub(crate) fn dga_model(data: &[u8]) {
+    let trees = include_bytes!("../../dga/model/trees.ubj").to_vec();
+    let tables = include_bytes!("../../dga/model/ngrams.bin").to_vec();
+    if let Ok(detector) = Detector::new(&ModelFiles::of_files(data.to_vec(), trees, tables)) {
+        let score = detector.judge("xk3j9q2vz8w1m.com").score;
+        assert!((0.0..=100.0).contains(&score), "{score}");
     }
 }
 

@@ -89,6 +89,63 @@ fn lists_are_changed_by_a_reload_and_kept_if_it_fails() {
 }
 
 #[test]
+fn the_lists_of_one_name_are_reloaded_alone() {
+    let site = Site::start("one.test\n", None);
+    site.write("two.test\n");
+    let whitelist = site.folder.path().join("whitelist.txt");
+    fs::write(whitelist, "three.test\n").expect("a list");
+    let unknown = site.admin("POST", "/admin/reload/blacklst", &[]);
+    assert_eq!(
+        (unknown.status, &unknown.json()["error"]["code"]),
+        (404, &"no_such_list".into()),
+        "{}",
+        unknown.body
+    );
+    assert_eq!(site.score("one.test"), 100.0);
+    let reloaded = site.admin("POST", "/admin/reload/blacklist", &[]);
+    assert_eq!(reloaded.status, 200, "{}", reloaded.body);
+    assert_eq!(
+        ["one.test", "two.test", "three.test"].map(|name| site.score(name)),
+        [50.0, 100.0, 50.0]
+    );
+    assert_eq!(site.admin("POST", "/admin/reload", &[]).status, 200);
+    assert_eq!(site.score("three.test"), 0.0);
+}
+
+#[test]
+fn a_list_that_shrank_is_taken_when_forced_and_one_whose_file_is_gone_goes() {
+    let many: String = (0..1000).map(|n| format!("n{n}.test\n")).collect();
+    let site = Site::start(&many, None);
+    site.write("one.test\n");
+    let refused = site.admin("POST", "/admin/reload", &[]);
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    let reason = "it has 1 entries, and had 1000";
+    assert!(refused.body.contains(reason), "{}", refused.body);
+    let wrong = site.admin("POST", "/admin/reload?force=perhaps", &[]);
+    assert_eq!(wrong.status, 400, "{}", wrong.body);
+    let wrong = site.admin("POST", "/admin/reload?forced=true", &[]);
+    assert_eq!(wrong.status, 400, "{}", wrong.body);
+    assert_eq!(site.score("n7.test"), 100.0);
+    let forced = site.admin("POST", "/admin/reload?force=true", &[]);
+    assert_eq!(forced.status, 200, "{}", forced.body);
+    assert_eq!(
+        ["n7.test", "one.test"].map(|name| site.score(name)),
+        [50.0, 100.0]
+    );
+    let other = site.folder.path().join("blacklist-other.txt");
+    fs::write(&other, "other.test\n").expect("a list");
+    assert_eq!(site.admin("POST", "/admin/reload", &[]).status, 200);
+    assert_eq!(site.score("other.test"), 100.0);
+    fs::remove_file(other).expect("it is there");
+    let kept = site.admin("POST", "/admin/reload", &[]);
+    assert_eq!(kept.status, 422, "{}", kept.body);
+    assert_eq!(site.score("other.test"), 100.0);
+    let forced = site.admin("POST", "/admin/reload/blacklist-other?force=true", &[]);
+    assert_eq!(forced.status, 200, "{}", forced.body);
+    assert_eq!(site.score("other.test"), 50.0);
+}
+
+#[test]
 fn the_cache_can_be_cleared() {
     let site = Site::start("one.test\n", None);
     site.score("one.test");

@@ -30,6 +30,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
         "trees_json" => one("golden.model.json"),
         "trees_ubjson" => one("golden.model.ubj"),
         "answer" => files(&models.join("macula/gatherers/tests/fixtures")),
+        "dga_model" => vec![fs::read(models.join("dga/model/manifest.json")).expect("a manifest")],
         "mapping" => files(&models.join("macula/gatherers/mappings")),
         _ => Vec::new(),
     });

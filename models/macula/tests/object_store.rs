@@ -10,6 +10,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -24,6 +25,7 @@ use s3s_fs::FileSystem;
 use serde_json::json;
 use server::ask;
 use tempfile::TempDir;
+use test_support::eventually;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -154,6 +156,40 @@ fn lists_of_an_object_store_are_read_once_and_again_when_they_change() {
     let refused = ask(admin, "POST", "/admin/reload", &[], b"");
     assert_eq!(refused.status, 422, "{}", refused.body);
     assert_eq!(score("another-evil.test"), json!(100.0));
+    running.stop();
+}
+
+/// Nobody calls: the lists change as the groups' cron expressions say, and only those.
+#[test]
+fn lists_of_an_object_store_are_looked_at_at_the_times_of_their_groups() {
+    let store = Store::start();
+    store.write("lists/blacklist-ip.txt", "192.0.2.1\n");
+    store.write("lists/blacklist.txt", "old.test\n");
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--lists", "s3://macula/lists"];
+    let mut variables = store.variables(SECRET).to_vec();
+    variables.push(("MACULA_IP_BLACKLIST_CRON_STR", "* * * * *"));
+    variables.push(("MACULA_DM_BLACKLIST_CRON_STR", "0 0 29 2 *"));
+    let running = Running::start_with(folder.path(), &more, &variables);
+    store.reads();
+    store.write("lists/blacklist-ip.txt", "192.0.2.2\n");
+    store.write("lists/blacklist.txt", "new.test\n");
+
+    let url = endpoint(folder.path())["url"].as_str().unwrap().to_owned();
+    let public: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let score = |name: &str| {
+        let path = format!("/api/score?indicators={name}");
+        ask(public, "GET", &path, &[], b"").json()[name]["rescaled"].clone()
+    };
+    let is_new = async || score("192.0.2.2") == 100.0;
+    let limit = Duration::from_secs(90);
+    let looked_at = eventually(limit, "the minute's look at the addresses", is_new);
+    store.runtime.block_on(looked_at);
+    assert_eq!(store.reads(), ["/macula/lists/blacklist-ip.txt"]);
+    assert_eq!(
+        [score("192.0.2.1"), score("old.test"), score("new.test")],
+        [json!(50.0), json!(100.0), json!(50.0)]
+    );
     running.stop();
 }
 

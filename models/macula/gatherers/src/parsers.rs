@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use maxminddb::Reader;
 
+use crate::cache::Answer;
 use crate::drift::Shape;
 use crate::feature::{Reading, ValueType};
 use crate::mapping::Mapping;
@@ -39,6 +40,12 @@ pub fn names(mapping: &Mapping, body: &[u8], limit: usize, from: Timestamp) -> V
         Some(Content::Domains(domains)) => domains,
         Some(Content::Nothing | Content::Features(_) | Content::Addresses(_)) | None => Vec::new(),
     }
+}
+
+/// An answer that a store held, as it is written again; nothing when it is none.
+pub fn stored_answer(bytes: &[u8]) -> Option<Vec<u8>> {
+    let answer: Answer = serde_json::from_slice(bytes).ok()?;
+    serde_json::to_vec(&answer).ok()
 }
 
 /// What a geolocation file says of an address.
