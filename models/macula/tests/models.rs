@@ -10,15 +10,17 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use gatherers::{Clock, Config, Gatherers};
+use gatherers::{Category, Clock, Config, Feature, Gathered, Gatherers, OVERRIDE};
 use indicator_model::LiveModel;
-use indicator_training::lexical::LexicalSource;
+use indicator_training::lexical::{LexicalSource, readings};
 use macula::CacheSettings;
 use macula::admin::Admin;
 use macula::analyst::Analyst;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
 use macula::server::router;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, TestRunner};
 use running::{Serving, ask, lists};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -175,6 +177,46 @@ fn op_2527_without_its_features_a_model_has_no_opinion_that_counts() {
         number(&site.score("xk3j9q2vz8w1m.com", "&features=lexical")["meta"]["model"]["coverage"]),
         1.0
     );
+}
+
+#[test]
+fn op_2677_by_any_part_of_its_features_a_score_is_the_models_own_with_the_others_missing() {
+    let site = Site::start();
+    let model = site.model.current();
+    let name = "xk3j9q2vz8w1m.com";
+    let feature = |(name, reading)| Feature {
+        name,
+        category: Category::Lexical,
+        reading,
+        gatherer: OVERRIDE.into(),
+        fetched_at: None,
+        from_cache: false,
+    };
+    let features: Vec<Feature> = readings(name).into_iter().map(feature).collect();
+    let some = prop::sample::subsequence(features.clone(), 0..=features.len());
+    let mut runner = TestRunner::new(Cases::with_cases(100));
+    let checked = runner.run(&some, |features| {
+        let values = features.iter().filter_map(|feature| {
+            let value = serde_json::to_value(feature.reading.value()?).unwrap();
+            Some((feature.name.to_string(), value))
+        });
+        let overrides: serde_json::Map<String, Value> = values.collect();
+        let body = json!({"indicators": [name], "options": {"overrides": overrides}}).to_string();
+        let path = "/api/score?features=none";
+        let reply = ask(site.public.address, "POST", path, &[], body.as_bytes());
+        let answer = &reply.json()[name];
+        let expected = model.score(&model.readings(&Gathered {
+            indicator: name.into(),
+            kind: "domain".into(),
+            features,
+        }));
+        let told = &answer["meta"]["model"];
+        prop_assert_eq!(&answer["meta"]["success"], true);
+        prop_assert_eq!(&told["malicious"], expected.malicious);
+        prop_assert_eq!(&told["coverage"], expected.coverage);
+        Ok(())
+    });
+    checked.unwrap();
 }
 
 #[test]
