@@ -131,6 +131,7 @@ fn macula(lists: &Path, more: &[&str]) -> Server {
         .arg(lists)
         .args(more)
         .env("RUST_LOG", "info")
+        .env("MALLOC_ARENA_MAX", "2") // as the bundle's start script has it
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

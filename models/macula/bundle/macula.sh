@@ -13,6 +13,9 @@ esac
 # A store that keeps no file modes (HDFS does not by default) hands the program back as plain data.
 [ -x "$here/macula" ] || chmod u+x "$here/macula"
 
+# Large batches pass from thread to thread, and glibc keeps what each has freed for that thread: two heaps will do.
+export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-2}
+
 models=()
 for model in "$here"/models/*/; do
     [ ! -e "$model/manifest.json" ] || models+=(--model "${model%/}")

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl Analyst {
         });
         let opinions = opinions.buffer_unordered(AT_ONCE);
         let in_time = opinions.take_until(tokio::time::sleep_until(until));
-        in_time.filter_map(async |opinion| opinion).collect().await
+        in_time.filter_map(ready).collect().await
     }
 
     async fn opinion(

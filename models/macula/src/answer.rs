@@ -34,6 +34,14 @@ pub struct Scored<'a> {
     pub explained: bool,
 }
 
+impl Scored<'_> {
+    /// Whether a model has judged it.
+    pub(crate) fn is_by_model(&self) -> bool {
+        let outcome = self.outcome.as_ref();
+        outcome.is_ok_and(|(_, judged, _)| judged.opinion.is_some())
+    }
+}
+
 /// So many items of a batch are explained by their models. Each may take a millisecond.
 pub const EXPLAINED: usize = 500;
 
@@ -51,6 +59,17 @@ pub struct Answers<'a> {
     pub neutral_score: f64,
     /// What the caller should know.
     pub warnings: &'a [String],
+}
+
+/// The answers about a batch as text, to which they are added part by part.
+#[derive(Debug)]
+pub struct Text {
+    lines: bool,
+    pieces: Vec<Vec<u8>>,
+    /// How many more a model may be asked about why.
+    left: usize,
+    /// Whether one was left out for that.
+    left_out: bool,
 }
 
 /// The answer about one indicator.
@@ -280,32 +299,60 @@ impl Serialize for Answers<'_> {
     }
 }
 
-impl Answers<'_> {
-    /// The answers one a line, each with its `indicator`.
+impl Text {
+    /// Without an answer so far: one object, or an object on each line.
+    pub fn new(lines: bool) -> Text {
+        Text {
+            lines,
+            pieces: Vec::new(),
+            left: EXPLAINED,
+            left_out: false,
+        }
+    }
+
+    /// How many more a model may be asked about why.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Adds these answers.
     ///
     /// # Errors
     /// When a number is none that JSON can show.
-    pub fn lines(&self) -> serde_json::Result<Vec<u8>> {
-        // About what an answer without evidence takes.
-        let mut out = Vec::with_capacity(self.scored.len() * 256);
-        for scored in &self.scored {
-            let line = LineAnswer {
-                indicator: scored.key,
-                answer: self.answer(scored),
-            };
-            serde_json::to_writer(&mut out, &line)?;
-            out.push(b'\n');
+    pub fn add(&mut self, answers: &Answers<'_>) -> serde_json::Result<()> {
+        let mut piece = Vec::new();
+        for scored in &answers.scored {
+            let (indicator, answer) = (scored.key, answers.answer(scored));
+            if self.lines {
+                serde_json::to_writer(&mut piece, &LineAnswer { indicator, answer })?;
+                piece.push(b'\n');
+                continue;
+            }
+            let is_first = self.pieces.is_empty() && piece.is_empty();
+            piece.push(if is_first { b'{' } else { b',' });
+            serde_json::to_writer(&mut piece, indicator)?;
+            piece.push(b':');
+            serde_json::to_writer(&mut piece, &answer)?;
         }
-        Ok(out)
+        self.pieces.push(piece);
+        let by_model = answers.scored.iter().filter(|scored| scored.is_by_model());
+        self.left = self.left.saturating_sub(by_model.count());
+        self.left_out |= answers.scored.iter().any(|scored| !scored.explained);
+        Ok(())
     }
 
-    /// What there is to tell about the request as a whole.
-    pub fn all_warnings(&self) -> impl Iterator<Item = &str> {
-        let warnings = self.warnings.iter().map(String::as_str);
-        let left_out = self.scored.iter().any(|scored| !scored.explained);
-        warnings.chain(left_out.then_some(UNEXPLAINED))
+    /// All of it in pieces, and what there is to tell besides what was told of the request.
+    pub fn end(mut self) -> (Vec<Vec<u8>>, Option<&'static str>) {
+        match self.pieces.last_mut() {
+            _ if self.lines => {}
+            Some(last) => last.push(b'}'),
+            None => self.pieces.push(b"{}".to_vec()),
+        }
+        (self.pieces, self.left_out.then_some(UNEXPLAINED))
     }
+}
 
+impl Answers<'_> {
     fn answer<'s>(&'s self, scored: &'s Scored<'s>) -> Answer<'s> {
         match &scored.outcome {
             Ok((indicator, judged, cached)) => {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::request::{ApplyRequest, Item, ScoreRequest};
 use crate::score_cache::{CacheSettings, Judged, ScoreCache, ScoreKey};
 
 /// How long a request may wait for all that it asks others.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many indicators are looked up or scored in one go by a thread that serves requests.
 const INLINE: usize = 64;
@@ -158,35 +159,40 @@ impl Scorer {
         items: impl IntoIterator<Item = &'i Item>,
         options: &Options,
     ) -> Prepared {
-        let (prepared, open) = self.look_up(items, options);
-        self.ask(prepared, open, options).await
+        let (prepared, open) = self.look_up(self.prepared(), items, options);
+        let until = Instant::now() + PATIENCE;
+        self.ask(prepared, open, options, until).await
     }
 
-    /// The same for a batch, of which a large one is looked up on a thread of its own: a thread that serves requests would serve
-    /// nobody else meanwhile.
+    /// The same for a part of a batch, by the lists and models of `moment`. A large one is looked up on a thread of its own: a
+    /// thread that serves requests would serve nobody else meanwhile. Nobody is waited for later than `until`.
     ///
     /// # Errors
     /// When the look-up panicked.
-    pub async fn prepare_batch(
+    pub async fn prepare_part(
         self: &Arc<Self>,
-        request: &Arc<ScoreRequest>,
+        moment: &Prepared,
+        (request, part): (&Arc<ScoreRequest>, Range<usize>),
+        until: Instant,
     ) -> Result<Prepared, JoinError> {
-        if self.analyst.is_none() || request.items.len() <= INLINE {
-            return Ok(self.prepare(&request.items, &request.options).await);
-        }
-        let (this, batch) = (Arc::clone(self), Arc::clone(request));
-        let work = move || this.look_up(&batch.items, &batch.options);
-        let (prepared, open) = tokio::task::spawn_blocking(work).await?;
-        Ok(self.ask(prepared, open, &request.options).await)
+        let (this, batch, moment) = (Arc::clone(self), Arc::clone(request), moment.bare());
+        let is_much = self.analyst.is_some() && part.len() > INLINE;
+        let work = move || this.look_up(moment, &batch.items[part], &batch.options);
+        let (prepared, open) = if is_much {
+            tokio::task::spawn_blocking(work).await?
+        } else {
+            work()
+        };
+        Ok(self.ask(prepared, open, &request.options, until).await)
     }
 
     /// What can be had without asking anybody, and the indicators for which that is not enough.
     fn look_up<'i>(
         &self,
+        mut prepared: Prepared,
         items: impl IntoIterator<Item = &'i Item>,
         options: &Options,
     ) -> (Prepared, Vec<Indicator>) {
-        let mut prepared = self.prepared();
         if self.analyst.is_none() {
             return (prepared, Vec::new());
         }
@@ -202,11 +208,11 @@ impl Scorer {
         mut prepared: Prepared,
         mut open: Vec<Indicator>,
         options: &Options,
+        until: Instant,
     ) -> Prepared {
         let Some(analyst) = self.analyst.as_ref().filter(|_| !open.is_empty()) else {
             return prepared;
         };
-        let until = Instant::now() + PATIENCE;
         let gathering = options.gather_options();
         let wanted = (options.pivot(), self.policy.pivot.recent_days);
         let pivoted = open
@@ -359,15 +365,23 @@ impl Scorer {
 
     /// Answers a batch. Each item gets its answer, whatever the others are.
     pub fn answer<'a>(&self, request: &'a ScoreRequest, prepared: &Prepared) -> Answers<'a> {
-        let items = request.items.iter();
+        self.answer_part(request, 0..request.items.len(), prepared, EXPLAINED)
+    }
+
+    /// Answers a part of a batch, in which a model may be asked why about so many items.
+    pub fn answer_part<'a>(
+        &self,
+        request: &'a ScoreRequest,
+        part: Range<usize>,
+        prepared: &Prepared,
+        explained: usize,
+    ) -> Answers<'a> {
+        let items = request.items[part].iter();
         let scored = items.map(|item| self.score_item(prepared, item, &request.options));
         let mut scored: Vec<_> = scored.collect();
         if request.options.wants_reasons() {
-            let judged_by_model = |scored: &&mut Scored<'_>| {
-                let outcome = scored.outcome.as_ref();
-                outcome.is_ok_and(|(_, judged, _)| judged.opinion.is_some())
-            };
-            let too_many = scored.iter_mut().filter(judged_by_model).skip(EXPLAINED);
+            let by_model = scored.iter_mut().filter(|scored| scored.is_by_model());
+            let too_many = by_model.skip(explained);
             too_many.for_each(|scored| scored.explained = false);
         }
         Answers {
@@ -495,9 +509,23 @@ struct Pivoted {
 }
 
 impl Prepared {
-    /// Whether answering takes long: there is much to score, or a model to be asked why.
-    pub fn is_much(&self, request: &ScoreRequest) -> bool {
-        request.items.len() > INLINE || request.options.wants_reasons() && self.has_opinions()
+    /// The lists and models of the same moment, and nothing that was asked.
+    fn bare(&self) -> Prepared {
+        Prepared {
+            snapshot: Arc::clone(&self.snapshot),
+            models: self.models.clone(),
+            day: self.day,
+            tells_names: self.tells_names,
+            scored: HashMap::new(),
+            opinions: Opinions::new(),
+            supposed: Opinions::new(),
+            pivots: HashMap::new(),
+        }
+    }
+
+    /// Whether answering about so many items takes long: there is much to score, or a model to be asked why.
+    pub fn is_much(&self, items: usize, options: &Options) -> bool {
+        items > INLINE || options.wants_reasons() && self.has_opinions()
     }
 
     /// Whether a model has judged something.

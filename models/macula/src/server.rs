@@ -13,35 +13,41 @@
 //!
 //! What changes the process is not here but on the listener of [`crate::admin`].
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
+use futures_util::stream;
 use jiff::Timestamp;
 use model_server::{
     ApiError, ErrorAnswer, HttpMetrics, exposition, framed, health, json_response, json_text,
     read_body,
 };
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::answer::{Answers, Flat};
+use crate::answer::{Flat, Text};
 use crate::inspection::{Check, Lists, Loaded, ModelAnswer, Ready, Version};
 use crate::openapi::{self, ApplyArguments, ApplyBody, ScoreAnswers, ScoreBody};
 use crate::options::Options;
 use crate::request::{self, ApplyForm, ApplyRequest, BodyForm, RequestError, ScoreRequest};
-use crate::scorer::Scorer;
+use crate::scorer::{PATIENCE, Scorer};
 
 /// The functions the endpoint file names.
 pub const FUNCTIONS: [(&str, &str); 2] = [("apply", "apply"), ("score", "api/score")];
 
 /// A longer body is taken apart on a thread of its own.
 const MUCH: usize = 16 * 1024;
+
+/// So many items of a batch are answered at a time.
+const PART: usize = 500;
 
 /// The media type of answers on lines.
 const LINES: &str = "application/x-ndjson";
@@ -298,27 +304,39 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     exposition(&app.registry)
 }
 
+/// Part by part, so that what a large batch needs meanwhile is not needed for all of it at once.
 async fn scored(
     scorer: &Arc<Scorer>,
     request: ScoreRequest,
     lines: bool,
 ) -> Result<Response, ApiError> {
     let request = Arc::new(request);
-    let prepared = scorer.prepare_batch(&request).await;
-    let prepared = prepared.map_err(ApiError::internal)?;
-    let is_much = prepared.is_much(&request);
-    let scorer = Arc::clone(scorer);
-    let work = move || {
-        let answers: Answers<'_> = scorer.answer(&request, &prepared);
-        let response = if lines {
-            let body = answers.lines().map_err(ApiError::internal)?;
-            ([(header::CONTENT_TYPE, LINES)], body).into_response()
-        } else {
-            json_response(StatusCode::OK, &answers)
+    let (moment, until) = (scorer.prepared(), Instant::now() + PATIENCE);
+    let mut text = Text::new(lines);
+    for start in (0..request.items.len()).step_by(PART) {
+        let part = start..request.items.len().min(start + PART);
+        let batch = (&request, part.clone());
+        let prepared = scorer.prepare_part(&moment, batch, until).await;
+        let prepared = prepared.map_err(ApiError::internal)?;
+        let is_much = prepared.is_much(part.len(), &request.options);
+        let (scorer, request) = (Arc::clone(scorer), Arc::clone(&request));
+        let work = move || {
+            let answers = scorer.answer_part(&request, part, &prepared, text.left());
+            text.add(&answers).map(|()| text)
         };
-        Ok(warned(response, answers.all_warnings()))
-    };
-    aside(is_much, work).await?
+        text = aside(is_much, work).await?.map_err(ApiError::internal)?;
+    }
+    let (pieces, left_out) = text.end();
+    let media_type = if lines { LINES } else { "application/json" };
+    let length: usize = pieces.iter().map(Vec::len).sum();
+    let pieces = pieces.into_iter().map(Ok::<_, Infallible>);
+    let response = Response::builder()
+        .header(header::CONTENT_TYPE, media_type)
+        .header(header::CONTENT_LENGTH, length)
+        .body(Body::from_stream(stream::iter(pieces)))
+        .map_err(ApiError::internal)?;
+    let warnings = request.warnings.iter().map(String::as_str);
+    Ok(warned(response, warnings.chain(left_out)))
 }
 
 async fn applied(scorer: &Arc<Scorer>, request: ApplyRequest) -> Result<Response, ApiError> {

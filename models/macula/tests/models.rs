@@ -269,7 +269,9 @@ fn of_a_large_batch_so_many_are_explained_and_the_others_say_so() {
     let names: Vec<String> = (0..520).map(|at| format!("greenstone{at}.com")).collect();
     // What no model judges is explained besides: that costs next to nothing.
     let listed = ["blackwinter.com".to_owned(), "no such thing".to_owned()];
-    let body = json!([&listed[..], &names].concat()).to_string();
+    let hashes: Vec<String> = (0..700).map(|at| format!("{at:032x}")).collect();
+    let all = [&listed[..], &names[..260], &hashes, &names[260..]].concat();
+    let body = json!(all).to_string();
     let ask = |path: &str| {
         let reply = ask(site.public.address, "POST", path, &[], body.as_bytes());
         assert_eq!(reply.status, 200);
@@ -295,7 +297,11 @@ fn of_a_large_batch_so_many_are_explained_and_the_others_say_so() {
             let warning = meta["warnings"][0].as_str().unwrap();
             assert!(warning.contains("first 500"), "{warning}");
         }
-        assert!(told && answers[&listed[0]]["meta"][part].is_object());
+        for name in listed[..1].iter().chain(&hashes) {
+            assert!(answers[name]["meta"][part].is_object(), "{name}");
+        }
+        let answered = answers.as_object().unwrap().keys();
+        assert!(told && answered.eq(&all), "all, in their order");
     }
     let (told, answers) = ask("/api/score");
     assert!(!told && answers[&names[519]]["meta"].get("warnings").is_none());
