@@ -18,8 +18,10 @@ use macula::CacheSettings;
 use macula::analyst::Analyst;
 use macula::decay::Decay;
 use macula::judgement::Policy;
+use macula::model_mirror::ModelMirror;
 use macula::pivot::PivotPolicy;
 use macula::scorer::Scorer;
+use object_place::Place;
 use threat_lists::{Library, Limits, Lists, Settings};
 
 /// By what is scored.
@@ -29,7 +31,8 @@ pub(crate) struct Scoring {
     /// .txt, .csv or .json (MISP warninglist, STIX 2.1 bundle).
     #[arg(long, value_name = "PLACE", default_value = "lists")]
     lists: String,
-    /// Where the entries of long lists are kept, in files without a name [default: the folder for temporary files]
+    /// Where the entries of long lists are kept, in files without a name, and models of other places [default: the folder for
+    /// temporary files]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// What the lists must be, as `sha256sum` writes it (`DIGEST  feeds/a.txt`): one that has another digest is not taken, nor is
@@ -42,8 +45,9 @@ pub(crate) struct Scoring {
     /// How many times as long a list may get at once when it is reloaded.
     #[arg(long, value_name = "TIMES", default_value_t = Limits::default().growth, value_parser = times_value)]
     max_growth: f64,
-    /// The folder of a model; may be given for each kind of indicators. A new one in it is taken when it is whole and right.
-    #[arg(long = "model", value_name = "DIR")]
+    /// The folder of a model, or its URL (`s3://bucket/names`, `hdfs://namenode:8020/names`); may be given for each kind of
+    /// indicators. A new one there is taken when it is whole and right.
+    #[arg(long = "model", value_name = "PLACE")]
     models: Vec<PathBuf>,
     /// Where the models go that were replaced, so that there is a way back.
     #[arg(long, value_name = "DIR", requires = "models")]
@@ -89,7 +93,7 @@ impl Scoring {
                 shrink: self.max_shrink,
                 growth: self.max_growth,
             },
-            scratch: self.scratch.clone().unwrap_or_else(std::env::temp_dir),
+            scratch: self.scratch(),
             checksums: self.list_checksums.clone(),
         };
         Library::open(&self.lists, settings)
@@ -98,9 +102,10 @@ impl Scoring {
     }
 
     /// Opens the models, if there are any, and what gathers for them.
-    pub(crate) async fn analyst(&self) -> Result<Option<Arc<Analyst>>> {
+    /// Those of other places are fetched; they are there for as long as their mirrors are.
+    pub(crate) async fn analyst(&self) -> Result<(Option<Arc<Analyst>>, Vec<ModelMirror>)> {
         if self.models.is_empty() && self.gatherers.is_none() {
-            return Ok(None);
+            return Ok((None, Vec::new()));
         }
         let config = match &self.gatherers {
             None => Config::default(),
@@ -115,14 +120,6 @@ impl Scoring {
         let gatherers = Gatherers::start(&config, vec![lexical], Clock::system())
             .await
             .context("could not start the gatherers")?;
-        let open = |folder: &PathBuf| {
-            let name = folder.file_name().unwrap_or_default();
-            let archive = self.model_archive.as_ref().map(|folder| folder.join(name));
-            let model = LiveModel::open(folder.clone(), archive, Clock::system());
-            let model = model
-                .with_context(|| format!("could not load the model in `{}`", folder.display()))?;
-            Ok(Arc::new(model))
-        };
         let mut names: Vec<_> = self
             .models
             .iter()
@@ -133,7 +130,24 @@ impl Scoring {
         if self.model_archive.is_some() && names.len() < self.models.len() {
             bail!("with --model-archive the models' folders must have different names");
         }
-        let models: Vec<Arc<LiveModel>> = self.models.iter().map(open).collect::<Result<_>>()?;
+        let (mut models, mut mirrors) = (Vec::new(), Vec::new());
+        for place in &self.models {
+            let failed = || format!("could not load the model in `{}`", place.display());
+            let folder = match place.to_str().filter(|place| Place::is_remote(place)) {
+                Some(url) => {
+                    let mirror = ModelMirror::open(url, &self.scratch()).await;
+                    let mirror = mirror.with_context(failed)?;
+                    let folder = mirror.folder().to_owned();
+                    mirrors.push(mirror);
+                    folder
+                }
+                None => place.clone(),
+            };
+            let name = place.file_name().unwrap_or_default();
+            let archive = self.model_archive.as_ref().map(|folder| folder.join(name));
+            let model = LiveModel::open(folder, archive, Clock::system()).with_context(failed)?;
+            models.push(Arc::new(model));
+        }
         let mut kinds = std::collections::BTreeSet::new();
         for (model, folder) in models.iter().zip(&self.models) {
             let kind = model.current().manifest().kind;
@@ -145,7 +159,12 @@ impl Scoring {
                 );
             }
         }
-        Ok(Some(Arc::new(Analyst::new(Arc::new(gatherers), models))))
+        let analyst = Analyst::new(Arc::new(gatherers), models);
+        Ok((Some(Arc::new(analyst)), mirrors))
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.scratch.clone().unwrap_or_else(std::env::temp_dir)
     }
 
     pub(crate) fn scorer(

@@ -19,6 +19,7 @@ pub mod feature_set;
 pub mod inspection;
 pub mod judgement;
 pub mod metrics;
+pub mod model_mirror;
 mod openapi;
 pub mod options;
 pub mod pivot;

@@ -36,6 +36,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// So many indicators are looked up or scored in one go by a thread that serves requests.
 const INLINE: usize = 64;
 
+/// So many items of a batch are prepared and answered at a time where nobody has to be waited for.
+const PART: usize = 500;
+
 /// Scores indicators.
 #[derive(Debug)]
 pub struct Scorer {
@@ -149,6 +152,13 @@ impl Scorer {
     /// What was counted.
     pub fn metrics(&self) -> &ScoreMetrics {
         &self.metrics
+    }
+
+    /// How many items of a batch are prepared and answered at a time. Where others are asked that is all of them: who is slow
+    /// then keeps nobody else waiting, and nobody is asked twice.
+    pub fn part(&self) -> usize {
+        let asks_nobody = self.analyst().is_none_or(|it| it.gatherers().ask_nobody());
+        if asks_nobody { PART } else { usize::MAX }
     }
 
     /// Everything by which a request is answered: the lists, models and remembered scores of this moment, and what the models and

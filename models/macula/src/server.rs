@@ -46,9 +46,6 @@ pub const FUNCTIONS: [(&str, &str); 2] = [("apply", "apply"), ("score", "api/sco
 /// A longer body is taken apart on a thread of its own.
 const MUCH: usize = 16 * 1024;
 
-/// So many items of a batch are answered at a time.
-const PART: usize = 500;
-
 /// The media type of answers on lines.
 const LINES: &str = "application/x-ndjson";
 
@@ -313,8 +310,9 @@ async fn scored(
     let request = Arc::new(request);
     let (moment, until) = (scorer.prepared(), Instant::now() + PATIENCE);
     let mut text = Text::new(lines);
-    for start in (0..request.items.len()).step_by(PART) {
-        let part = start..request.items.len().min(start + PART);
+    let (all, most) = (request.items.len(), scorer.part());
+    for start in (0..all).step_by(most) {
+        let part = start..all.min(start.saturating_add(most));
         let batch = (&request, part.clone());
         let prepared = scorer.prepare_part(&moment, batch, until).await;
         let prepared = prepared.map_err(ApiError::internal)?;

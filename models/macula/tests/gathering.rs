@@ -16,7 +16,7 @@ use macula::CacheSettings;
 use macula::analyst::Analyst;
 use macula::judgement::Policy;
 use macula::scorer::Scorer;
-use running::{Server, Serving, lists};
+use running::{Server, Serving, ask, lists};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -106,6 +106,32 @@ impl Site {
         let score = answer["rescaled"].as_f64().unwrap();
         (score, cached, self.service.count())
     }
+}
+
+#[test]
+fn a_batch_for_which_others_are_asked_is_asked_about_as_a_whole() {
+    let site = Site::start("");
+    let hashes = (0..1200).map(|at| format!("{at:032x}"));
+    let twice = |name: &str| [name.to_owned()].into_iter();
+    let all: Vec<String> = twice("a.example.com")
+        .chain(hashes)
+        .chain(twice("A.EXAMPLE.COM"))
+        .collect();
+    let body = json!(all).to_string();
+    let path = "/api/score?useFeatureCache=false";
+    let reply = ask(
+        site.server.serving.address,
+        "POST",
+        path,
+        &[],
+        body.as_bytes(),
+    );
+    let answers = reply.json();
+    for name in ["a.example.com", "A.EXAMPLE.COM"] {
+        assert_eq!(answers[name]["meta"]["source"], "model", "{name}");
+    }
+    assert!(answers.as_object().unwrap().keys().eq(&all), "in order");
+    assert_eq!(site.service.count(), 1, "about a name in two spellings");
 }
 
 #[test]

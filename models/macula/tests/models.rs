@@ -272,13 +272,13 @@ fn of_a_large_batch_so_many_are_explained_and_the_others_say_so() {
     let hashes: Vec<String> = (0..700).map(|at| format!("{at:032x}")).collect();
     let all = [&listed[..], &names[..260], &hashes, &names[260..]].concat();
     let body = json!(all).to_string();
-    let ask = |path: &str| {
+    let ask_json = |path: &str| {
         let reply = ask(site.public.address, "POST", path, &[], body.as_bytes());
         assert_eq!(reply.status, 200);
         (reply.head.contains("first 500 indicators"), reply.json())
     };
     for option in ["explain", "summary"] {
-        let (told, answers) = ask(&format!("/api/score?{option}=true"));
+        let (told, answers) = ask_json(&format!("/api/score?{option}=true"));
         let (first, rest) = names.split_at(500);
         let part = if option == "explain" {
             "explanation"
@@ -303,7 +303,20 @@ fn of_a_large_batch_so_many_are_explained_and_the_others_say_so() {
         let answered = answers.as_object().unwrap().keys();
         assert!(told && answered.eq(&all), "all, in their order");
     }
-    let (told, answers) = ask("/api/score");
+    let lines = all.iter().map(|one| format!("{}\n", json!(one)));
+    let lines: String = lines.collect();
+    let kind = [("Content-Type", "application/x-ndjson")];
+    let path = "/api/score?explain=true";
+    let reply = ask(site.public.address, "POST", path, &kind, lines.as_bytes());
+    let lines: Vec<Value> = reply.lines();
+    assert!(reply.head.contains("first 500 indicators"));
+    let explained = lines
+        .iter()
+        .filter(|line| line["meta"]["explanation"].is_object());
+    assert_eq!(explained.count(), 500 + 1 + hashes.len());
+    let answered = lines.iter().map(|line| &line["indicator"]);
+    assert!(answered.eq(&all), "a line for each, in their order");
+    let (told, answers) = ask_json("/api/score");
     assert!(!told && answers[&names[519]]["meta"].get("warnings").is_none());
 }
 

@@ -5,6 +5,8 @@
 mod running;
 #[path = "running/server.rs"]
 mod server;
+#[path = "running/training.rs"]
+mod training;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ use tempfile::TempDir;
 use test_support::eventually;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use training::train;
 
 const KEY: &str = "some-key";
 const SECRET: &str = "some-secret";
@@ -86,9 +89,9 @@ impl Store {
         }
     }
 
-    fn write(&self, key: &str, content: &'static str) {
+    fn write(&self, key: &str, content: impl Into<Vec<u8>>) {
         let key = key.into();
-        let put = self.client.put(&key, PutPayload::from(content));
+        let put = self.client.put(&key, PutPayload::from(content.into()));
         self.runtime.block_on(put).unwrap();
     }
 
@@ -191,6 +194,74 @@ fn lists_of_an_object_store_are_looked_at_at_the_times_of_their_groups() {
         [json!(50.0), json!(100.0), json!(50.0)]
     );
     running.stop();
+}
+
+/// A model of an object store serves; another one that is put there takes its place once it is whole, and what is none does not.
+#[test]
+fn a_model_of_an_object_store_is_fetched_and_again_when_it_changes() {
+    let store = Store::start();
+    let [first, second] = ["1", "2"].map(|version| {
+        let made = tempfile::tempdir().unwrap();
+        train(
+            made.path(),
+            version,
+            if version == "1" { "40" } else { "5" },
+        );
+        let read = |file: &str| fs::read(made.path().join("names").join(file)).unwrap();
+        ["manifest.json", "trees.ubj"].map(read)
+    });
+    let put = |file: &str, content: &[u8]| store.write(&format!("models/names/{file}"), content);
+    put("trees.ubj", &first[1]);
+    put("manifest.json", &first[0]);
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let more = [
+        ["--model", "s3://macula/models/names"],
+        ["--model-archive", "archive"],
+        ["--scratch", scratch.to_str().unwrap()],
+    ];
+    let running = Running::start_with(folder.path(), more.as_flattened(), &store.variables(SECRET));
+    let url = endpoint(folder.path())["url"].as_str().unwrap().to_owned();
+    let public: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let version = || {
+        let path = "/api/score?indicators=xk3j9q2vz8w1m.com&useCache=false";
+        let answer = ask(public, "GET", path, &[], b"").json();
+        answer["xk3j9q2vz8w1m.com"]["meta"]["model"]["version"].clone()
+    };
+    assert_eq!(version(), "1");
+    store.reads();
+    // Its trees are not there yet: it is looked at, and not taken.
+    put("manifest.json", &second[0]);
+    let limit = Duration::from_secs(60);
+    let looks = async || {
+        let reads = store.reads();
+        reads.iter().any(|read| read.ends_with("/trees.ubj"))
+    };
+    store.runtime.block_on(eventually(limit, "a look", looks));
+    assert_eq!(version(), "1");
+    put("trees.ubj", &second[1]);
+    let taken = eventually(limit, "the new model", async || version() == "2");
+    store.runtime.block_on(taken);
+    let archived = fs::read_dir(folder.path().join("archive/names")).unwrap();
+    assert_eq!(archived.count(), 1);
+    running.stop();
+    let left = fs::read_dir(scratch).unwrap();
+    assert_eq!(left.count(), 0, "what was fetched goes with the program");
+}
+
+#[test]
+fn a_place_without_a_model_ends_the_start_and_is_named() {
+    let store = Store::start();
+    let output = Command::new(env!("CARGO_BIN_EXE_macula"))
+        .args(["score", "--lists", running::LISTS, "evil.test"])
+        .args(["--model", "s3://macula/models/none"])
+        .envs(store.variables(SECRET))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("`s3://macula/models/none"), "{said}");
 }
 
 #[test]

@@ -281,6 +281,13 @@ impl Gatherers {
         })
     }
 
+    /// Whether all that can be asked is on this machine.
+    pub fn ask_nobody(&self) -> bool {
+        self.gatherers
+            .iter()
+            .all(|gatherer| gatherer.leaks() == Leaks::Nothing)
+    }
+
     /// Whether somebody can tell which names lead to an address: passive DNS, and DNS itself.
     pub fn tell_names(&self) -> bool {
         let ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

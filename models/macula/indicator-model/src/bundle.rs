@@ -19,14 +19,6 @@ use crate::contract::Contract;
 /// The form of these files. It changes when a program could no longer read them rightly.
 pub const FORM: u32 = 1;
 
-const MANIFEST: &str = "manifest.json";
-
-/// The names the trees may have.
-const TREES: [&str; 2] = ["trees.ubj", "trees.json"];
-
-/// The largest file that is read.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
-
 /// For which indicators a model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,6 +118,15 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// The name of the manifest.
+    pub const MANIFEST: &str = "manifest.json";
+
+    /// The names the trees may have.
+    pub const TREES: [&str; 2] = ["trees.ubj", "trees.json"];
+
+    /// The largest file that is read, in bytes.
+    pub const MAX_FILE: u64 = 256 * 1024 * 1024;
+
     /// Puts a bundle together. `describe` gets the digest of the trees, for the manifest.
     ///
     /// # Errors
@@ -139,7 +140,7 @@ impl Bundle {
         manifest.push(b'\n');
         Ok(Bundle {
             manifest,
-            trees_name: TREES[0],
+            trees_name: Bundle::TREES[0],
             trees,
         })
     }
@@ -148,7 +149,7 @@ impl Bundle {
     pub fn of_files(manifest: Vec<u8>, trees: Vec<u8>) -> Bundle {
         Bundle {
             manifest,
-            trees_name: TREES[0],
+            trees_name: Bundle::TREES[0],
             trees,
         }
     }
@@ -158,13 +159,13 @@ impl Bundle {
     /// # Errors
     /// When one cannot be read.
     pub fn read(folder: &Path) -> Result<Bundle, BundleError> {
-        let manifest = read(&folder.join(MANIFEST))?;
-        let first = read(&folder.join(TREES[0]));
+        let manifest = read(&folder.join(Bundle::MANIFEST))?;
+        let first = read(&folder.join(Bundle::TREES[0]));
         let (trees_name, trees) = match first {
             Err(BundleError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                (TREES[1], read(&folder.join(TREES[1]))?)
+                (Bundle::TREES[1], read(&folder.join(Bundle::TREES[1]))?)
             }
-            first => (TREES[0], first?),
+            first => (Bundle::TREES[0], first?),
         };
         Ok(Bundle {
             manifest,
@@ -178,7 +179,7 @@ impl Bundle {
     /// # Errors
     /// When the manifest cannot be read.
     pub fn digest_in(folder: &Path) -> Result<String, BundleError> {
-        read(&folder.join(MANIFEST)).map(|manifest| digest(&manifest))
+        read(&folder.join(Bundle::MANIFEST)).map(|manifest| digest(&manifest))
     }
 
     /// Writes the files into a folder, which is made if need be. The manifest comes last: only with it they are a bundle.
@@ -191,7 +192,10 @@ impl Bundle {
             move |source| BundleError::Write { path, source }
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
-        for (name, bytes) in [(self.trees_name, &self.trees), (MANIFEST, &self.manifest)] {
+        for (name, bytes) in [
+            (self.trees_name, &self.trees),
+            (Bundle::MANIFEST, &self.manifest),
+        ] {
             let path = folder.join(name);
             let hidden = folder.join(format!(".{name}.{}", std::process::id()));
             fs::write(&hidden, bytes).map_err(failed(&hidden))?;
@@ -241,9 +245,9 @@ fn read(path: &Path) -> Result<Vec<u8>, BundleError> {
     };
     let file = fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+    let read = file.take(Bundle::MAX_FILE + 1).read_to_end(&mut bytes);
     read.map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
+    if bytes.len() as u64 > Bundle::MAX_FILE {
         return Err(failed(io::Error::other("it is larger than any model")));
     }
     Ok(bytes)
@@ -276,7 +280,7 @@ pub enum BundleError {
         source: io::Error,
     },
     /// A manifest that is none.
-    #[error("`{MANIFEST}` is no manifest of a model")]
+    #[error("`{}` is no manifest of a model", Bundle::MANIFEST)]
     Manifest(#[source] serde_json::Error),
     /// Files of another form.
     #[error("these files have the form {found}; this program reads {FORM}: make the model anew")]

@@ -37,7 +37,7 @@ impl Score {
     #[tokio::main(flavor = "current_thread")]
     pub(crate) async fn run(&self) -> Result<ExitCode> {
         let lists = self.scoring.library().await?.current();
-        let analyst = self.scoring.analyst().await?;
+        let (analyst, _mirrors) = self.scoring.analyst().await?;
         let scorer = self
             .scoring
             .scorer(lists, analyst, CacheSettings::default());

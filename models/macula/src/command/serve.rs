@@ -19,6 +19,9 @@ use super::Scoring;
 /// How often the models' folders are looked at for new ones.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often the models' places on other machines are.
+const FETCH: Duration = Duration::from_secs(10);
+
 /// How long questions to others that are under way are waited for at the end, for their answers are worth remembering.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -66,7 +69,7 @@ impl Serve {
         };
         let schedule = Schedule::from_environment()?;
         let library = Arc::new(self.scoring.library().await?);
-        let analyst = self.scoring.analyst().await?;
+        let (analyst, mirrors) = self.scoring.analyst().await?;
         let lists = library.current();
         let scorer = self.scoring.scorer(lists, analyst.clone(), self.cache());
         let max_age = self.max_list_age.map(Into::into);
@@ -105,8 +108,11 @@ impl Serve {
         let models = analyst.iter().flat_map(|analyst| analyst.models());
         let watch = models.map(|model| Arc::clone(model).watch(LOOK, stopped.clone()));
         let watch = futures_util::future::join_all(watch);
+        let mirrors = mirrors.iter();
+        let fetch = mirrors.map(|mirror| mirror.follow(FETCH, stopped.clone()));
+        let fetch = futures_util::future::join_all(fetch);
         let serve = async { tokio::try_join!(public, private, told) };
-        let serve = async { tokio::join!(serve, watch).0 };
+        let serve = async { tokio::join!(serve, watch, fetch).0 };
         tokio::select! {
             served = serve => { served?; }
             () = follow => {}

@@ -1,18 +1,15 @@
-//! Where lists come from: a folder of this machine, HDFS or S3.
+//! The files of a place that are lists.
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures_util::StreamExt;
-use hdfs_native_object_store::HdfsObjectStoreBuilder;
 use jiff::Timestamp;
-use object_store::local::LocalFileSystem;
+use object_place::Place;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectMeta, ObjectStoreExt};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
-use url::Url;
 
 use crate::checksums::Expected;
 use crate::format::Format;
@@ -21,12 +18,7 @@ use crate::list::ListKind;
 
 /// A place with list files.
 #[derive(Debug)]
-pub(crate) struct Source {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
-    place: String,
-    is_local: bool,
-}
+pub(crate) struct Source(Place);
 
 /// One file, as its place shows it before it is read.
 #[derive(Clone, Debug)]
@@ -50,51 +42,17 @@ pub(crate) struct Stamp {
 }
 
 impl Source {
-    /// The folder `place`, or what its URL names: `hdfs://namenode:8020/lists`, `s3://bucket/lists`, `file:///lists`.
     pub(crate) fn open(place: &str) -> Result<Source, ListsError> {
-        let unusable = |source: object_store::Error| ListsError::Store {
+        let unusable = |source| ListsError::Store {
             place: place.to_owned(),
             source,
         };
-        let url = Url::parse(place).ok().filter(|_| place.contains("://"));
-        let (store, prefix, is_local): (Arc<dyn ObjectStore>, Path, bool) = match url {
-            None => {
-                let local = LocalFileSystem::new_with_prefix(place).map_err(unusable)?;
-                (Arc::new(local), Path::default(), true)
-            }
-            Some(url) if url.scheme() == "file" => {
-                let path = url
-                    .to_file_path()
-                    .unwrap_or_else(|()| PathBuf::from(url.path()));
-                let local = LocalFileSystem::new_with_prefix(path).map_err(unusable)?;
-                (Arc::new(local), Path::default(), true)
-            }
-            Some(url) if ["hdfs", "viewfs"].contains(&url.scheme()) => {
-                let host = &url[..url::Position::BeforePath];
-                let prefix = Path::parse(url.path()).map_err(|error| unusable(error.into()))?;
-                let store = HdfsObjectStoreBuilder::new().with_url(host).build();
-                let store = store.map_err(unusable)?;
-                (Arc::new(store), prefix, false)
-            }
-            Some(url) => {
-                let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-                let settings = settings.map(|(name, value)| (name.to_lowercase(), value));
-                let (store, prefix) =
-                    object_store::parse_url_opts(&url, settings).map_err(unusable)?;
-                (Arc::from(store), prefix, false)
-            }
-        };
-        Ok(Source {
-            store,
-            prefix,
-            place: place.trim_end_matches('/').to_owned(),
-            is_local,
-        })
+        Place::open(place).map(Source).map_err(unusable)
     }
 
     /// Whether looking for changes costs nothing.
     pub(crate) fn is_local(&self) -> bool {
-        self.is_local
+        self.0.is_local
     }
 
     /// The list files there are: the absolute ones by name, then the feeds by name. What is called like no list is in the
@@ -103,16 +61,16 @@ impl Source {
         let mut files = Vec::new();
         let mut strangers = Vec::new();
         for (folder, kind) in [
-            (self.prefix.clone(), None),
-            (self.prefix.clone().join("feeds"), Some(ListKind::Feed)),
+            (self.0.prefix.clone(), None),
+            (self.0.prefix.clone().join("feeds"), Some(ListKind::Feed)),
         ] {
-            let listed = match self.store.list_with_delimiter(Some(&folder)).await {
+            let listed = match self.0.store.list_with_delimiter(Some(&folder)).await {
                 Ok(listed) => listed.objects,
                 // Not everybody has feeds.
                 Err(object_store::Error::NotFound { .. }) if kind.is_some() => Vec::new(),
                 Err(source) => {
                     return Err(ListsError::Store {
-                        place: self.place.clone(),
+                        place: self.0.name.clone(),
                         source,
                     });
                 }
@@ -138,7 +96,7 @@ impl Source {
     }
 
     fn path(&self, location: &Path) -> String {
-        format!("{}/{}", self.place, self.below(location))
+        format!("{}/{}", self.0.name, self.below(location))
     }
 
     /// The name of a file from the place on, like `feeds/phish.txt`.
@@ -148,7 +106,7 @@ impl Source {
 
     fn below(&self, location: &Path) -> String {
         let below: Vec<_> = location
-            .prefix_match(&self.prefix)
+            .prefix_match(&self.0.prefix)
             .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect())
             .unwrap_or_default();
         below.join("/")
@@ -161,6 +119,7 @@ impl Source {
         folder: &std::path::Path,
     ) -> io::Result<File> {
         let found = self
+            .0
             .store
             .get(&file.location)
             .await
