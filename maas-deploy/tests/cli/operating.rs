@@ -251,11 +251,12 @@ async fn status_tells_which_item_holds_up_the_queue_why_and_since_when_until_it_
     let run = site.add("dga", model.path(), &["-ni", "1", "--wait"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let queue = async || {
+        // In this order: what the first tells of, the second does, too.
+        let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let run = site.deploy(&["-mo", "STATUS"]);
         let lines = run.stdout.lines();
         let queue: Vec<String> = lines.skip(1).take(2).map(str::to_owned).collect();
-        let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         (queue, json["service"]["held"].clone())
     };
     assert_eq!(queue().await.1, serde_json::Value::Null);
