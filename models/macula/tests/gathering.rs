@@ -135,6 +135,40 @@ fn a_batch_for_which_others_are_asked_is_asked_about_as_a_whole() {
 }
 
 #[test]
+fn op_2677_whichever_gatherers_are_switched_off_a_score_comes_by_the_others() {
+    let site = Site::start("");
+    site.service.answer(registered_in("XX"));
+    let gatherers = ["whoisxml", "lexical", "censys"];
+    for chosen in 0..1 << gatherers.len() {
+        let is_off = |at: &usize| chosen & (1 << at) != 0;
+        let off: Vec<_> = (0..gatherers.len()).filter(is_off).collect();
+        let off = off
+            .iter()
+            .map(|at| gatherers[*at])
+            .collect::<Vec<_>>()
+            .join(",");
+        let exclude = if off.is_empty() { "none" } else { &off };
+        let answer = site.ask("a.example.com", &format!("&exclude={exclude}"));
+        // The trees' answers with the country, and with none.
+        let (score, margin, coverage) = match off.contains("whoisxml") {
+            false => (75.0, 2.0_f64, 1.0),
+            true => (50.0, -2.0, 0.0),
+        };
+        let model = &answer["meta"]["model"];
+        assert_eq!(answer["meta"]["success"], true, "without {off}");
+        assert_eq!(
+            (&answer["rescaled"], &model["coverage"]),
+            (&json!(score), &json!(coverage))
+        );
+        let malicious = model["malicious"].as_f64().unwrap();
+        assert!(
+            (malicious - 1.0 / (1.0 + (-margin).exp())).abs() < 1e-6,
+            "without {off}: {model}"
+        );
+    }
+}
+
+#[test]
 fn op_2526_the_feature_cache_answers_unless_the_caller_says_not_and_quotas_hold_in_any_case() {
     let site = Site::start("quota = { per_day = 3 }");
     let (good, bad) = (25.0, 75.0);
