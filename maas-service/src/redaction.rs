@@ -30,33 +30,57 @@ pub(crate) fn harmless(line: &str) -> String {
     without_named_secrets(&without_passwords(line))
 }
 
-/// A text without the values of what is named as secrets are, as in `DB_PASSWORD=…`, `"token": "…"` and `--api-key=…`.
+/// A text without the values of what is named as secrets are, as in `DB_PASSWORD=…`, `"token": "…"` and `--api-key …`.
 fn without_named_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find([':', '=']) {
-        let (before, value) = rest.split_at(at + 1);
-        shown.push_str(before);
-        rest = value;
-        let Some(name) = secret_name(&before[..at]) else {
-            continue;
+    let mut seen = 0;
+    while let Some(at) = text[seen..].find([':', '=', ' ']) {
+        let (told, rest) = text.split_at(seen + at + 1);
+        shown.push_str(&told[seen..]);
+        seen = told.len();
+        let (name, separator) = told.split_at(told.len() - 1);
+        let name = match separator {
+            " " => name.rsplit(' ').next().filter(|word| takes_secret(word)),
+            _ => Some(name).filter(|name| secret_name(name).is_some()),
         };
-        let value = value.trim_start();
-        let length = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => quoted_length(value, quote),
-            Some(_) if name.ends_with(AUTHORIZATION) => {
-                value.find(['"', '\'']).unwrap_or(value.len())
-            }
-            Some(_) => value.find(ends_value).unwrap_or(value.len()),
-            None => 0,
-        };
+        let Some(name) = name else { continue };
+        let value = rest.trim_start();
+        let is_all = secret_name(name).is_some_and(|name| name.ends_with(AUTHORIZATION));
+        let length = secret_length(value, is_all);
         if length > 0 {
             shown.push_str(LEFT_OUT);
-            rest = &value[length..];
+            seen = text.len() - value.len() + length;
         }
     }
-    shown.push_str(rest);
+    shown.push_str(&text[seen..]);
     shown
+}
+
+/// Whether what follows a word after a blank is a secret: an option's value, or a token after its scheme.
+fn takes_secret(word: &str) -> bool {
+    let is_option = word.starts_with('-') && !word.contains([':', '=']);
+    let scheme = word.trim_start_matches(['"', '\'']);
+    is_option && secret_name(word).is_some() || scheme.eq_ignore_ascii_case("bearer")
+}
+
+/// How much of a text belongs to the secret with which it begins: what is in quotes, or up to a blank or the like. Where that is
+/// not a plain word, as in `Some("…")`, `=> …` and `b'…'`, it is all that follows.
+fn secret_length(value: &str, is_all: bool) -> usize {
+    match value.chars().next() {
+        None => 0,
+        Some(quote @ ('"' | '\'')) => quoted_length(value, quote),
+        Some(_) if is_all => value.find(['"', '\'']).unwrap_or(value.len()),
+        Some(_) => {
+            let end = value.find(ends_value).unwrap_or(value.len());
+            let (word, rest) = value.split_at(end);
+            let is_plain = word.contains(|c: char| c.is_alphanumeric());
+            if is_plain && !rest.starts_with(['"', '\'', '`']) {
+                end
+            } else {
+                value.len()
+            }
+        }
+    }
 }
 
 /// The name, in small letters, with which a text ends, if it is one of a secret.
@@ -167,6 +191,21 @@ mod tests {
                 "no answer from http://joe:…@db/x: 500",
             ),
             ("password: hunter2", "password:…"),
+            ("password : hunter2 x", "password :… x"),
+            (
+                r#"Config { password: Some("hunter2") }"#,
+                "Config { password:…",
+            ),
+            (r#"password := "hunter2""#, "password :…"),
+            ("password => hunter2", "password =…"),
+            ("connect(password=b'hunter2')", "connect(password=…"),
+            (
+                "server --password hunter2 --port 1",
+                "server --password … --port 1",
+            ),
+            ("sent Bearer hunter2 to db", "sent Bearer … to db"),
+            ("-H 'bearer hunter2'", "-H 'bearer …"),
+            ("the token was refused", "the token was refused"),
             ("wrong password:", "wrong password:"),
             // Of those that count there is no harm.
             ("max_tokens=512, monkey=1", "max_tokens=512, monkey=1"),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::redaction::harmless;
+use crate::redaction::{LEFT_OUT, harmless};
 use crate::untrusted;
 use allowance::Allowance;
 pub use log::RunnerLog;
@@ -236,8 +236,10 @@ pub(super) fn last_lines_behind(mark: Mark, path: &Path, lines: usize) -> Vec<St
         .filter(|line| !line.trim().is_empty())
         .collect();
     // Of half a line it can't be told whether it is the end of a secret.
-    if is_cut_off && all.len() > 1 {
-        all.remove(0);
+    match &mut all[..] {
+        [only] if is_cut_off => *only = LEFT_OUT,
+        [_, _, ..] if is_cut_off => drop(all.remove(0)),
+        _ => {}
     }
     let cut = |line: &&str| {
         let line = harmless(line);
@@ -388,6 +390,8 @@ mod tests {
         let long = format!("token={} {}", "S3CRET".repeat(1500), "a".repeat(400));
         fs::write(&path, format!("{long}\npassword=S3CRET and more\n")).expect("written");
         assert_eq!(last_lines(&path, 5), ["password=… and more"]);
+        fs::write(&path, format!("token={}", "S3CRET".repeat(1500))).expect("written");
+        assert_eq!(last_lines(&path, 5), ["…"]);
         let url = format!("{}http://joe:S3CRET@db", "x".repeat(285));
         fs::write(&path, &url).expect("written");
         let [shown] = &last_lines(&path, 5)[..] else {
