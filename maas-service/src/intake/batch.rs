@@ -204,6 +204,9 @@ impl Batch {
         let standing = Standing {
             desired: model.desired.as_ref(),
             old: old.as_ref(),
+            path: (model.desired.as_ref().map(|desired| &desired.path))
+                .or(model.history.generations.last().map(|last| &last.path))
+                .map(String::as_str),
             last_generation: model.history.last().max(
                 model
                     .desired

@@ -15,6 +15,8 @@ pub(super) struct Standing<'a> {
     pub desired: Option<&'a Desired>,
     /// What should run of the version to be replaced, if the request names one.
     pub old: Option<&'a Desired>,
+    /// Where the files of the version lie, also when nothing runs of it now; `None` when it is new.
+    pub path: Option<&'a str>,
     /// The last generation there was of the version, also when nothing runs of it now.
     pub last_generation: u64,
     /// All that the machine has for copies.
@@ -88,13 +90,10 @@ fn add(request: &ModelRequest, standing: &Standing<'_>) -> Result<Accepted, Stri
     let path = request.path.clone().unwrap_or_default();
     let (name, version) = (&request.name, &request.version);
     let desired = standing.desired;
-    if let Some(desired) = desired
-        && desired.path != path
-    {
+    if let Some(known) = standing.path.filter(|known| *known != path) {
         return Err(format!(
-            "model `{name}` {version} runs from `{}`, and the request is for `{path}`; a version never changes its content \
-             while it runs, so deploy this as another version",
-            desired.path
+            "the files of model `{name}` {version} are `{known}`, and the request is for `{path}`; a version never changes its \
+             content, also when nothing runs of it, so deploy this as another version"
         ));
     }
     let before = desired.map_or(0, |desired| desired.instances);
@@ -271,6 +270,7 @@ mod tests {
         let standing = Standing {
             desired,
             old,
+            path: desired.map(|desired| desired.path.as_str()),
             last_generation: 7,
             machine,
             now_ms: 0,
@@ -340,11 +340,32 @@ mod tests {
     }
 
     #[test]
+    fn a_version_of_which_nothing_runs_comes_back_with_its_files_and_no_others() {
+        let machine = Room {
+            memory_mb: 1024,
+            vcores: None,
+        };
+        for (path, outcome) in [("/m", Outcome::Accepted), ("/other", Outcome::Refused)] {
+            let standing = Standing {
+                desired: None,
+                old: None,
+                path: Some("/m"),
+                last_generation: 7,
+                machine,
+                now_ms: 0,
+            };
+            let ruling = rule(&request("ADD", 1, path), "r", &standing);
+            assert_eq!(ruling.result.outcome, outcome, "{path}");
+        }
+    }
+
+    #[test]
     fn more_than_the_machine_has_is_refused_and_never_clamped() {
         let rule_in = |machine, instances| {
             let standing = Standing {
                 desired: None,
                 old: None,
+                path: None,
                 last_generation: 0,
                 machine,
                 now_ms: 0,

@@ -154,7 +154,9 @@ pub(crate) fn draw_asks(dice: &mut StdRng, with_updates: bool) -> Vec<(Ask, Opti
 pub(crate) fn expected(
     asks: &[(Ask, Option<String>)],
 ) -> (BTreeMap<(usize, usize), u32>, [usize; 3]) {
-    let mut standing: BTreeMap<(usize, usize), (u32, u32)> = BTreeMap::new();
+    let mut standing: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+    // What a version is made of it stays made of, also when nothing runs of it.
+    let mut contents: BTreeMap<(usize, usize), u32> = BTreeMap::new();
     let mut seen: Vec<&String> = Vec::new();
     let mut outcomes = [0; 3];
     for (ask, id) in asks {
@@ -176,12 +178,13 @@ pub(crate) fn expected(
                 copies,
                 path,
             } => {
-                let entry = standing.entry((*model, *version)).or_insert((0, *path));
-                let fits = entry.1 == *path && entry.0 + copies <= MOST;
+                let key = (*model, *version);
+                let sum = standing.get(&key).unwrap_or(&0) + copies;
+                let is_known = contents.get(&key).is_none_or(|known| known == path);
+                let fits = is_known && sum <= MOST;
                 if fits {
-                    entry.0 += copies;
-                } else if entry.0 == 0 {
-                    standing.remove(&(*model, *version));
+                    standing.insert(key, sum);
+                    contents.insert(key, *path);
                 }
                 fits
             }
@@ -190,9 +193,9 @@ pub(crate) fn expected(
                 version,
                 copies,
             } => match standing.get_mut(&(*model, *version)) {
-                Some(entry) => {
-                    entry.0 = entry.0.saturating_sub(*copies);
-                    if entry.0 == 0 {
+                Some(running) => {
+                    *running = running.saturating_sub(*copies);
+                    if *running == 0 {
                         standing.remove(&(*model, *version));
                     }
                     true
@@ -203,6 +206,5 @@ pub(crate) fn expected(
         };
         outcomes[usize::from(!accepted)] += 1;
     }
-    let counts = standing.into_iter().map(|(key, (copies, _))| (key, copies));
-    (counts.collect(), outcomes)
+    (standing, outcomes)
 }
