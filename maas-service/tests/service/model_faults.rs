@@ -211,6 +211,7 @@ async fn a_server_that_listens_where_nobody_else_reaches_it() {
 #[tokio::test]
 async fn a_model_that_puts_pipes_in_place_of_our_files_freezes_nobody() {
     let world = World::start(&["--stop_grace", "1"]).await;
+    let good = ModelFolder::answering();
     for (name, script) in [
         (
             "launch",
@@ -224,7 +225,6 @@ async fn a_model_that_puts_pipes_in_place_of_our_files_freezes_nobody() {
     ] {
         let folder = ModelFolder::with_script(script);
         world.add(name, 1, folder.path()).await;
-        let good = ModelFolder::answering();
         world.add("good", 1, good.path()).await;
         world.serving("good", 1).await;
         world.remove("good", 1).await;
