@@ -753,20 +753,36 @@ mod tests {
         copies
     }
 
+    /// What should run, by the number of copies of each model and whether they are to be started anew.
+    fn desired_of(counts: &BTreeMap<String, (u32, bool)>) -> BTreeMap<ModelKey, Wanted> {
+        let wanted = |&(copies, restarted)| Wanted {
+            restarted: if restarted { 2 } else { 0 },
+            ..wanted(copies)
+        };
+        let each = counts.iter();
+        each.map(|(name, count)| (key(name), wanted(count)))
+            .collect()
+    }
+
+    /// What there is: the model, life and generation of each copy.
+    fn observed_of(lives: &[(String, Life, u64)]) -> Vec<Copy> {
+        let copy = |(n, (name, life, generation)): (usize, &(String, Life, u64))| Copy {
+            instance: id(&format!("i{n}")),
+            model: Some(key(name)),
+            generation: *generation,
+            memory_mb: 100,
+            life: *life,
+        };
+        lives.iter().enumerate().map(copy).collect()
+    }
+
     proptest! {
         #[test]
         fn carrying_out_plans_arrives_at_what_is_desired(
             counts in prop::collection::btree_map("[a-c]", (0u32..4, any::<bool>()), 0..3),
             lives in prop::collection::vec(("[a-d]", any_life(), 1u64..=2), 0..12),
         ) {
-            let desired: BTreeMap<ModelKey, Wanted> = counts.iter().map(|(name, &(copies, restarted))| {
-                (key(name), Wanted { restarted: if restarted { 2 } else { 0 }, ..wanted(copies) })
-            }).collect();
-            let observed: Vec<Copy> = lives.iter().enumerate()
-                .map(|(n, (name, life, generation))| Copy {
-                    instance: id(&format!("i{n}")), model: Some(key(name)), generation: *generation, memory_mb: 100, life: *life,
-                })
-                .collect();
+            let (desired, observed) = (desired_of(&counts), observed_of(&lives));
             let now = Instant::now();
             let serving = |copies: &[Copy], model: &ModelKey| copies.iter()
                 .filter(|copy| copy.model.as_ref() == Some(model) && copy.life == Life::Running(Some(Phase::Serving))).count();
@@ -809,14 +825,7 @@ mod tests {
             machine in (0u64..8, prop::option::of(0u32..8)),
         ) {
             let machine = Room { memory_mb: machine.0 * 100 + 50, vcores: machine.1 };
-            let desired: BTreeMap<ModelKey, Wanted> = counts.iter().map(|(name, &(copies, restarted))| {
-                (key(name), Wanted { restarted: if restarted { 2 } else { 0 }, ..wanted(copies) })
-            }).collect();
-            let observed: Vec<Copy> = lives.iter().enumerate()
-                .map(|(n, (name, life, generation))| Copy {
-                    instance: id(&format!("i{n}")), model: Some(key(name)), generation: *generation, memory_mb: 100, life: *life,
-                })
-                .collect();
+            let (desired, observed) = (desired_of(&counts), observed_of(&lives));
             let now = Instant::now();
             let of = |copies: &[Copy], model: &ModelKey, is: fn(Life) -> bool| copies.iter()
                 .filter(|copy| copy.model.as_ref() == Some(model) && is(copy.life)).count();

@@ -17,7 +17,7 @@
 //! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
 //! | F13 the daemon's session ended | `zookeeper_faults::a_daemon_whose_session_ends…`; with the runners' `life::copies_and_registrations_survive_a_restart…` |
 //! | F14 a client's session ended | `maas-client/tests/discovery.rs`, `lookups_go_on_when_the_clients_session_ends…` |
-//! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation; one that is cut off: `zookeeper_faults::a_leader_cut_off…`, `…a_transaction_of_a_leader_that_was_cut_off…` |
+//! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation; one that is cut off: `zookeeper_faults::a_leader_cut_off…`, `…what_a_leader_was_about_to_do…` |
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
 //! | F18 a full disk under the state, which is ZooKeeper's | `zookeeper_faults::when_zookeepers_disk_is_full…` |

@@ -448,9 +448,9 @@ async fn a_leader_cut_off_with_its_runners_gives_way_and_what_it_started_is_neit
     world.nothing_is_left().await;
 }
 
-/// F15: what the old leader sent before it was cut off arrives when the next one has led for some time.
+/// F15: what the old leader sent last is held up until its session has ended and the next one leads, which carries the request out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_of_a_leader_that_was_cut_off_changes_nothing_when_it_arrives_after_the_next_ones()
+async fn what_a_leader_was_about_to_do_when_it_was_cut_off_is_done_once_by_the_next_and_not_again_when_it_is_back()
  {
     let zookeeper = ZooKeeper::start().await;
     let proxy = Proxy::start(zookeeper.connect_string()).await;
