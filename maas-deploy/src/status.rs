@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maas_client::instances::{complaints, statuses};
 use maas_client::layout::{Layout, ZnodePath};
+use maas_client::session::ReadResult;
 use maas_client::wire::complaint::Complaint;
 use maas_client::wire::history::History;
 use maas_client::wire::progress::{Leader, Progress};
@@ -45,6 +46,9 @@ struct Model {
     version: Version,
     #[serde(skip_serializing_if = "Option::is_none")]
     desired: Option<Desired>,
+    /// Why it can't be told what should run; the copies are left as they are then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
     copies: Vec<InstanceStatus>,
@@ -108,11 +112,16 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
             layout.progress(&name, &version),
             layout.history(&name, &version),
         ];
-        let contents = session.get_many(&paths).await?.into_iter();
+        let mut contents = session.get_many(&paths).await?.into_iter();
+        let (desired, unreadable) = match desired(&paths[0], contents.next()) {
+            Ok(desired) => (desired, None),
+            Err(why) => (None, Some(why)),
+        };
         let mut contents = contents.map(|content| Some(content.ok()??.0));
         let mut next = || contents.next().flatten();
         models.push(Model {
-            desired: next().and_then(|data| Desired::parse(&data).ok()),
+            desired,
+            unreadable,
             progress: next().and_then(|data| Progress::parse(&data).ok()),
             history: next()
                 .and_then(|data| History::parse(&data).ok())
@@ -147,6 +156,16 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
         turned_down,
         set_aside,
     })
+}
+
+/// What should run, by what was read of its znode; or why that can't be told.
+fn desired(znode: &ZnodePath, read: Option<ReadResult>) -> Result<Option<Desired>, String> {
+    let why = |error: &dyn std::error::Error| format!("{znode}: {error}");
+    match read.transpose().map(Option::flatten) {
+        Ok(None) => Ok(None),
+        Ok(Some((data, _))) => Desired::parse(&data).map(Some).map_err(|e| why(&e)),
+        Err(error) => Err(why(&error)),
+    }
 }
 
 async fn versions(
@@ -198,12 +217,12 @@ fn text(status: &Status) -> String {
         .as_ref()
         .and_then(|leader| leader.held.as_ref());
     lines.extend(held.map(|held| {
-        format!(
-            "  held up for {} by item {}, which can't be taken: {}",
-            span(held.since_ms),
-            held.item,
-            held.why
-        )
+        let (span, item, why) = (span(held.since_ms), &held.item, &held.why);
+        if item.starts_with('/') {
+            format!("  held up for {span}, for {item} can't be read: {why}")
+        } else {
+            format!("  held up for {span} by item {item}, which can't be taken: {why}")
+        }
     }));
     for model in &status.models {
         lines.push(String::new());
@@ -242,12 +261,16 @@ fn model_lines(model: &Model) -> Vec<String> {
         .iter()
         .filter(|copy| copy.phase.is_serving())
         .count();
-    let mut lines = vec![match &model.desired {
-        Some(desired) => format!(
+    let mut lines = vec![match (&model.desired, &model.unreadable) {
+        (Some(desired), _) => format!(
             "{} {}: {serving} of {} copies serve; {} MB each, generation {}",
             model.name, model.version, desired.instances, desired.memory_mb, desired.generation
         ),
-        None => format!("{} {}: should not run", model.name, model.version),
+        (None, Some(why)) => format!(
+            "{} {}: {serving} copies serve; what should run can't be read, so they are left as they are: {why}",
+            model.name, model.version
+        ),
+        (None, None) => format!("{} {}: should not run", model.name, model.version),
     }];
     if let Some(progress) = &model.progress {
         lines.extend(

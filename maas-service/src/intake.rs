@@ -21,7 +21,7 @@ use maas_client::queue::{ITEM_PREFIX, QueueItem, in_order};
 use maas_client::session::{CommitError, Session, Step, WatchScope, ZkError};
 use maas_client::wire::progress::{HeldItem, Progress};
 use maas_client::wire::request::ModelRequest;
-use maas_client::wire::state::{Outcome, RequestResult};
+use maas_client::wire::state::{DeadLetter, Outcome, RequestResult};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -32,7 +32,7 @@ use crate::tree::{Tree, create};
 use batch::{Batch, Overtaken, Read};
 use held_up::HeldUp;
 pub(crate) use held_up::Refused;
-use letter::{dead_letter, holds_password};
+use letter::{dead_letter, holds_password, unreadable_letter};
 
 /// How many requests are carried out in one transaction, and how many bytes they may have together.
 const BATCH: usize = 250;
@@ -40,6 +40,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// How often records that are too old are looked for.
 const PRUNED_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long to wait at most before looking at the queue again: who may not read it is not told of changes either.
+const RESYNC: Duration = Duration::from_secs(10);
 
 /// After so many transactions of a queue that does not get empty, whether there are too many records is looked at.
 const ROUNDS_BEFORE_A_LOOK: u32 = 20;
@@ -82,7 +85,7 @@ pub(crate) enum Round {
     Empty,
     /// Something was taken; there may be more.
     Taken,
-    /// Something could not be taken now: this item, unless it can't even be told which ones wait.
+    /// Something could not be taken now: this item, or the queue itself, unless that passes.
     Held(Option<Refused>),
 }
 
@@ -94,9 +97,9 @@ impl Intake<Session> {
         self.held_up.clear();
         loop {
             self.prune_all(lead).await;
-            // What is too old goes in time, also where nothing happens.
-            let until = tokio::time::Instant::now() + PRUNED_EVERY;
-            while tokio::time::timeout_at(until, changes.next()).await.is_ok() {
+            let pruned = Instant::now();
+            while pruned.elapsed() < PRUNED_EVERY {
+                let _changed_or_time_is_over = tokio::time::timeout(RESYNC, changes.next()).await;
                 if self.empty(lead).await.is_err() {
                     return;
                 }
@@ -159,7 +162,8 @@ impl<T: Tree> Intake<T> {
             Ok(names) => names,
             Err(error) => {
                 debug!(%error, "the queue can't be looked at now");
-                return Ok(Round::Held(None));
+                let lasts = lasts(&error).then(|| Refused::queue(&self.layout.queue, &error));
+                return Ok(Round::Held(lasts));
             }
         };
         for batch in names.chunks(BATCH) {
@@ -342,14 +346,7 @@ impl<T: Tree> Intake<T> {
                     items.push(QueueItem { path, data, stat });
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(
-                        item = path.name(),
-                        error, "an item of the queue can't be read; it is left where it is"
-                    );
-                    self.passed_over.insert(path.name().to_owned());
-                }
+                Err(error) => self.report_unreadable(path.name(), &error).await?,
             }
             done += 1;
         }
@@ -460,26 +457,27 @@ impl<T: Tree> Intake<T> {
                 }
                 Ok(None) => {}
                 Err(error) if error.outcome_unknown() => return Err(error),
-                Err(error) => {
-                    warn!(
-                        item = name,
-                        error = &error as &dyn std::error::Error,
-                        "a foreign item can't be read"
-                    );
-                    self.passed_over.insert(name.clone());
-                }
+                Err(error) => self.report_unreadable(name, &error).await?,
             }
         }
         Ok(())
     }
 
-    /// Records an item that stays in the queue, and passes it over from now on.
+    /// Records an item of which no more than its name is known.
+    async fn report_unreadable(&mut self, name: &str, error: &ZkError) -> Result<(), ZkError> {
+        let letter = unreadable_letter(name, error);
+        self.pass_over(name, letter).await
+    }
+
+    /// Records an item that stays in the queue.
     async fn report(&mut self, item: &QueueItem, reason: &str) -> Result<(), ZkError> {
         let letter = dead_letter(item, reason);
-        let record = create(
-            self.layout.dead_root().join(&item.identity()),
-            letter.to_bytes(),
-        );
+        self.pass_over(&item.identity(), letter).await
+    }
+
+    /// Records an item that stays in the queue under its identity, and passes it over from now on.
+    async fn pass_over(&mut self, identity: &str, letter: DeadLetter) -> Result<(), ZkError> {
+        let record = create(self.layout.dead_root().join(identity), letter.to_bytes());
         match self.tree.commit(&[record]).await {
             Err(CommitError::Step { source, .. }) if source.is_no_node() => {
                 self.layout_ready().await?;
@@ -500,11 +498,15 @@ impl<T: Tree> Intake<T> {
 /// Whether it will fail by the same cause the next time: ZooKeeper has answered, and nobody else was faster.
 fn is_lasting(error: &CommitError) -> bool {
     let (CommitError::Step { source, .. } | CommitError::Whole(source)) = error;
-    let passes = source.outcome_unknown()
-        || source.is_no_node()
-        || source.is_node_exists()
-        || source.is_bad_version()
-        || source.is_not_empty();
+    lasts(source)
+}
+
+fn lasts(error: &ZkError) -> bool {
+    let passes = error.outcome_unknown()
+        || error.is_no_node()
+        || error.is_node_exists()
+        || error.is_bad_version()
+        || error.is_not_empty();
     !passes
 }
 

@@ -86,14 +86,14 @@ pub struct Leader {
 }
 document!(Leader);
 
-/// An item of the queue that can't be taken now. What came after it waits, too.
+/// An item of the queue that can't be taken now, or the queue itself. What came after it waits, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldItem {
-    /// Its name in the queue, as much of it as may be shown.
+    /// Its name in the queue, as much of it as may be shown; the path of the queue where that can't be read.
     pub item: String,
     /// Why.
     pub why: String,
-    /// Since when the service that leads has tried to take it.
+    /// Since when the service that leads has tried it.
     pub since_ms: i64,
 }
 

@@ -242,6 +242,36 @@ async fn status_tells_of_copies_that_the_service_cannot_reach() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_what_cannot_be_read_of_what_should_run_and_why() {
+    let site = Site::new().await;
+    let _daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let model = ModelFolder::answering();
+    let run = site.add("dga", model.path(), &["-ni", "1", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let desired = Layout::default().desired(&"dga".parse().unwrap(), &"1.0".parse().unwrap());
+    let client = zk::Client::connect(site.zookeeper.connect_string());
+    let client = client.await.unwrap();
+    let set = client.set_data(desired.as_str(), b"garbage", None);
+    set.await.unwrap();
+    let run = site.deploy(&["-mo", "STATUS"]);
+    let told =
+        "dga 1.0: 1 copies serve; what should run can't be read, so they are left as they are: ";
+    let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
+    assert!(
+        line.is_some_and(|why| why.starts_with(desired.as_str())),
+        "{}",
+        run.stdout
+    );
+    let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let why = json["models"][0]["unreadable"].as_str();
+    assert!(
+        why.is_some_and(|why| why.starts_with(desired.as_str())),
+        "{json}"
+    );
+}
+
 /// An item that can neither be carried out nor set aside, here for want of the right to write results, holds up the queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_which_item_holds_up_the_queue_why_and_since_when_until_it_is_taken() {

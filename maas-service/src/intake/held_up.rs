@@ -24,8 +24,17 @@ pub(crate) struct Refused {
 
 impl Refused {
     pub(super) fn new(item: &ZnodePath, error: &dyn std::error::Error) -> Self {
+        Self::named(item.name(), error)
+    }
+
+    /// The queue itself, which can't be read.
+    pub(super) fn queue(queue: &ZnodePath, error: &dyn std::error::Error) -> Self {
+        Self::named(queue.as_str(), error)
+    }
+
+    fn named(item: &str, error: &dyn std::error::Error) -> Self {
         Self {
-            item: shown(item.name(), REASON),
+            item: shown(item, REASON),
             why: shown(&with_causes(error), REASON),
         }
     }

@@ -5,9 +5,11 @@
 //! request does not have are left out, and passwords in URLs.
 
 use maas_client::queue::QueueItem;
+use maas_client::session::ZkError;
 use maas_client::wire::request::FIELDS;
 use maas_client::wire::state::{DeadLetter, now_ms};
 
+use super::with_causes;
 use crate::redaction::{LEFT_OUT, without_passwords};
 
 /// How many bytes of an item are kept.
@@ -24,6 +26,21 @@ pub(super) fn dead_letter(item: &QueueItem, reason: &str) -> DeadLetter {
         reason: shown(reason, REASON),
         bytes: item.data.len(),
         excerpt: shown(&beginning, EXCERPT),
+        at_ms: now_ms(),
+    }
+}
+
+/// The record of an item that can't be read.
+pub(super) fn unreadable_letter(item: &str, error: &ZkError) -> DeadLetter {
+    let reason = format!(
+        "it can't be read, and is left where it is: {}",
+        with_causes(error)
+    );
+    DeadLetter {
+        item: item.to_owned(),
+        reason: shown(&reason, REASON),
+        bytes: 0,
+        excerpt: String::new(),
         at_ms: now_ms(),
     }
 }

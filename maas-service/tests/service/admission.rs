@@ -1,23 +1,10 @@
 //! What the machine has is shared out honestly: what does not fit waits with a reason, what never can is refused.
 
-use maas_client::wire::progress::Progress;
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, eventually};
 
 use crate::updates::{add, versions};
 use crate::world::{LIMIT, World};
-
-async fn progress(world: &World, name: &str) -> Option<Progress> {
-    progress_of(world, name, "1.0").await
-}
-
-async fn progress_of(world: &World, name: &str, version: &str) -> Option<Progress> {
-    let path = world
-        .layout
-        .progress(&name.parse().unwrap(), &version.parse().unwrap());
-    let (data, _) = world.session.get(&path).await.unwrap()?;
-    Some(Progress::parse(&data).unwrap())
-}
 
 /// F41: an ADD that does not fit waits with the reason, holds up nobody, and starts when there is room.
 #[tokio::test]
@@ -28,7 +15,7 @@ async fn what_does_not_fit_waits_with_the_reason_until_there_is_room() {
     world.serving("big", 2).await;
     let answer = world.add("late", 1, model.path()).await;
     assert_eq!(answer.outcome, Outcome::Accepted);
-    let pending = async || progress(&world, "late").await?.pending;
+    let pending = async || world.progress("late").await?.pending;
     let pending = eventually(LIMIT, "the reason", pending).await;
     assert_eq!(pending.copies, 1);
     assert!(
@@ -41,7 +28,8 @@ async fn what_does_not_fit_waits_with_the_reason_until_there_is_room() {
     world.serving("big", 1).await;
     world.serving("late", 1).await;
     eventually(LIMIT, "nothing to be pending any more", async || {
-        progress(&world, "late")
+        world
+            .progress("late")
             .await
             .is_some_and(|p| p.pending.is_none() && p.reached == 1)
     })
@@ -71,7 +59,7 @@ async fn on_a_full_machine_the_only_copy_waits_to_be_replaced_and_says_what_to_d
     let before = world.serving("dga", 1).await;
     let told = async |version: &str, mend: &str| {
         let told = async || {
-            let pending = progress_of(&world, "dga", version).await?.pending?;
+            let pending = world.progress_of("dga", version).await?.pending?;
             let all = ["needs 64 MB", "36 MB are free", mend];
             let all_there = all.iter().all(|part| pending.reason.contains(part));
             all_there.then_some(())

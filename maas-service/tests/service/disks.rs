@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use maas_client::wire::progress::Progress;
 use maas_client::wire::state::Phase;
 use test_support::{ModelFolder, eventually};
 
@@ -104,12 +103,9 @@ async fn when_a_disk_can_be_written_no_more_copies_run_on_and_new_ones_wait_with
     let pid = pid_of(&world, "dga").await;
     world.daemon.make_unwritable();
     world.add("other", 1, model.path()).await;
-    let (name, version) = ("other".parse().unwrap(), "1.0".parse().unwrap());
-    let progress = world.layout.progress(&name, &version);
     let why = "Read-only file system";
     let told = async || {
-        let (data, _) = world.session.get(&progress).await.unwrap()?;
-        let doing = Progress::parse(&data).unwrap().doing;
+        let doing = world.progress("other").await?.doing;
         doing.iter().any(|doing| doing.contains(why)).then_some(())
     };
     eventually(LIMIT, "STATUS to tell why it does not start", told).await;

@@ -2,7 +2,6 @@
 //! makes no sense is left alone.
 
 use maas_client::layout::ZnodePath;
-use maas_client::wire::progress::{Leader, Progress};
 use maas_client::wire::state::{Desired, Outcome};
 use test_support::{ModelFolder, eventually};
 
@@ -96,8 +95,8 @@ async fn what_is_published_of_the_service_and_its_models_comes_back_when_somebod
     let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
     let progress = world.layout.progress(&name, &version);
     let reached = async || {
-        let (data, _) = world.session.get(&progress).await.unwrap()?;
-        (Progress::parse(&data).unwrap().reached == 1).then_some(())
+        let progress = world.progress("dga").await;
+        progress.is_some_and(|progress| progress.reached == 1)
     };
     eventually(LIMIT, "the board to be written", reached).await;
     let root = world.layout.progress_root();
@@ -107,8 +106,7 @@ async fn what_is_published_of_the_service_and_its_models_comes_back_when_somebod
     }
     world.add("other", 1, model.path()).await;
     let back = async || {
-        let (data, _) = world.session.get(&root).await.unwrap()?;
-        let copies = Leader::parse(&data).ok()?.copies;
+        let copies = world.leader().await?.copies;
         let progress = world.session.get(&progress).await.unwrap();
         (copies == 2 && progress.is_some()).then_some(())
     };

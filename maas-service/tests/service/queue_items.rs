@@ -314,13 +314,54 @@ async fn an_item_that_cannot_be_taken_or_read_is_passed_over() {
         world.session.stat(&item).await.unwrap().is_some(),
         "it is left where it is"
     );
-    assert!(
-        world
-            .dead_letters()
-            .await
-            .iter()
-            .any(|letter| letter.item == "qn-0000000000")
+    let letters = world.dead_letters().await;
+    let why = |item: &str| {
+        let letter = letters.iter().find(|letter| letter.item == item);
+        letter.map(|letter| letter.reason.as_str())
+    };
+    assert!(why("qn-0000000000").is_some(), "{letters:?}");
+    for item in ["qn-0000000001-private", "foreign-and-private"] {
+        let why = why(item).unwrap();
+        assert!(
+            why.contains("can't be read, and is left where it is"),
+            "{why}"
+        );
+        assert!(why.contains(item), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_read_is_told_of_with_the_reason_until_it_can() {
+    let world = World::start(&[]).await;
+    world.leads().await;
+    let client = zk::Client::connect(&world.quorum).await.unwrap();
+    let queue = world.layout.queue.as_str();
+    let no_reading = zk::Permission::CREATE | zk::Permission::DELETE | zk::Permission::ADMIN;
+    let closed = [zk::Acl::new(no_reading, zk::AuthId::anyone())];
+    client.set_acl(queue, &closed, None).await.unwrap();
+    let model = ModelFolder::answering();
+    let item = format!(
+        r#"{{"name":"dga","version":"1.0","numInstances":1,"memory":64,"action":"ADD","path":"{}"}}"#,
+        model.path().display()
     );
+    let sequence = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
+    let prefix = format!("{queue}/qn-");
+    let create = client.create(&prefix, item.as_bytes(), &sequence);
+    create.await.unwrap();
+    let held = async || world.leader().await?.held;
+    let held = eventually(LIMIT, "the queue to be told of", held).await;
+    assert_eq!(held.item, queue);
+    assert!(held.why.contains(queue), "{}", held.why);
+    let open = client.set_acl(queue, &zk::Acls::anyone_all(), None);
+    open.await.unwrap();
+    world.serving("dga", 1).await;
+    let released = async || {
+        world
+            .leader()
+            .await
+            .is_some_and(|leader| leader.held.is_none())
+    };
+    eventually(LIMIT, "nothing to be told of any more", released).await;
 }
 
 #[tokio::test]

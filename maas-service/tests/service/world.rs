@@ -6,6 +6,7 @@ use std::time::Duration;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::{OfferError, Queue};
 use maas_client::registry::Registry;
+use maas_client::wire::progress::{Leader, Progress};
 use maas_client::wire::registration::Registration;
 use maas_client::wire::state::{DeadLetter, InstanceStatus, Phase, RequestResult};
 use maas_client::{MaasClient, Session, SessionConfig};
@@ -152,6 +153,27 @@ impl World {
         all.into_iter()
             .filter(|status| status.name.as_str() == name)
             .collect()
+    }
+
+    /// What the daemon that leads tells of itself.
+    pub(crate) async fn leader(&self) -> Option<Leader> {
+        let root = self.layout.progress_root();
+        let (data, _) = self.session.get(&root).await.unwrap()?;
+        // Empty until somebody leads.
+        Leader::parse(&data).ok()
+    }
+
+    /// What is told of version 1.0 of a model.
+    pub(crate) async fn progress(&self, name: &str) -> Option<Progress> {
+        self.progress_of(name, "1.0").await
+    }
+
+    /// What is told of a version of a model.
+    pub(crate) async fn progress_of(&self, name: &str, version: &str) -> Option<Progress> {
+        let (name, version) = (name.parse().unwrap(), version.parse().unwrap());
+        let path = self.layout.progress(&name, &version);
+        let (data, _) = self.session.get(&path).await.unwrap()?;
+        Some(Progress::parse(&data).unwrap())
     }
 
     /// The entries of a model's copies, oldest first.
