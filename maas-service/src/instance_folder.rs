@@ -236,6 +236,14 @@ impl InstanceFolder {
             .find(|process| self.is_locked_by(process))
     }
 
+    /// Of which ZooKeeper tree its living runner is, as it was started; those that earlier releases started don't tell.
+    pub(crate) fn tree_of_runner(&self) -> Option<OsString> {
+        let mut arguments = self.runner()?.arguments();
+        let _folder = arguments.pop();
+        let tree = arguments.pop();
+        tree.filter(|_| !arguments.is_empty())
+    }
+
     /// Whether a process was started with our lock as its standard input, as runners are and nobody else.
     fn is_locked_by(&self, process: &ProcessIdentity) -> bool {
         let input = fs::read_link(format!("/proc/{}/fd/0", process.pid)).unwrap_or_default();

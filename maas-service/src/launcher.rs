@@ -5,7 +5,7 @@
 //! one stopped. Only runners of the same ZooKeeper tree are ours; several daemons can share a machine.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,20 @@ use crate::cgroup::{self, CopyCgroup};
 use crate::crash::{Point, crash_point};
 use crate::fence::{self, Fence, Hold};
 use crate::instance_folder::{InstanceFolder, LaunchSpec, RunnerSettings};
-use crate::instances::{self, ClaimError};
+use crate::instances;
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
 use crate::runner::{last_lines, log_file};
 
 /// How long the daemon waits for processes it has killed. Who takes longer is cleaned up after in a later pass.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// How long a runner of which nothing is heard may do nothing at all before it counts as hanging, unless the session timeout
+/// is longer: whatever it waits for, it turns to ZooKeeper more often than that.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// So much of the time since the last look counts at most: who looks again after a long break may have been stopped itself.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What starts, stops and finds copies.
 pub trait Launcher {
@@ -106,6 +113,8 @@ pub struct LocalLauncher {
     known: HashMap<InstanceId, ProcessIdentity>,
     /// Since when this daemon knows that a runner has been told to end.
     stopping: HashMap<InstanceId, Instant>,
+    /// What the runners do of which nothing is heard.
+    unheard: HashMap<InstanceId, Idleness>,
     /// What was read of the copies' launch files.
     briefs: HashMap<InstanceId, Brief>,
     /// What is in the folder and not ours.
@@ -114,6 +123,13 @@ pub struct LocalLauncher {
     lead: Option<i64>,
     /// Our part of the folder, while we lead and it can be made.
     fence: Option<Fence>,
+}
+
+/// For how long a runner has done nothing.
+struct Idleness {
+    turns: u64,
+    looked: Instant,
+    time: Duration,
 }
 
 /// What is to be known of a copy's launch.
@@ -130,29 +146,23 @@ struct Brief {
 }
 
 impl LocalLauncher {
-    /// A launcher, and where it tells of runners that ended.
-    ///
-    /// # Errors
-    /// When the folder for the copies can't be made, or holds something else.
-    pub fn new(
-        settings: LaunchSettings,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Ended>), ClaimError> {
-        instances::claim(&settings.instances)?;
+    /// A launcher of copies in a folder [claimed](instances::claim) for them, and where it tells of runners that ended.
+    #[must_use]
+    pub fn new(settings: LaunchSettings) -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (ended, ends) = mpsc::unbounded_channel();
-        Ok((
-            Self {
-                settings,
-                ended,
-                attended: JoinSet::new(),
-                known: HashMap::new(),
-                stopping: HashMap::new(),
-                briefs: HashMap::new(),
-                foreign: Vec::new(),
-                lead: None,
-                fence: None,
-            },
-            ends,
-        ))
+        let launcher = Self {
+            settings,
+            ended,
+            attended: JoinSet::new(),
+            known: HashMap::new(),
+            stopping: HashMap::new(),
+            unheard: HashMap::new(),
+            briefs: HashMap::new(),
+            foreign: Vec::new(),
+            lead: None,
+            fence: None,
+        };
+        (launcher, ends)
     }
 
     /// What is to be known of a copy's launch; nothing of a folder that is not provably a copy's. It is read once: later the
@@ -163,9 +173,11 @@ impl LocalLauncher {
             let spec = spec.filter(|spec| spec.instance == *instance);
             let brief = match spec {
                 Some(spec) => self.brief_of(spec),
-                // It is of no use any more, and known no better than to be like ours.
+                // It is of no use any more, and known no better than to be like ours, unless its runner says whose it is.
                 None if folder.is_spoilt() => Brief {
-                    is_ours: true,
+                    is_ours: folder
+                        .tree_of_runner()
+                        .is_none_or(|tree| tree == *self.settings.copies.tree),
                     model: None,
                     generation: 0,
                     memory_mb: 0,
@@ -232,6 +244,30 @@ impl LocalLauncher {
         self.settings.copies.stop_limit() + Duration::from_secs(15)
     }
 
+    /// Whether a runner of which nothing is heard hangs. One that is only cut off from ZooKeeper does not: it tries again and again.
+    fn hangs(&mut self, instance: &InstanceId, folder: &InstanceFolder, now: Instant) -> bool {
+        let runner = self.runner(instance, folder);
+        let Some(turns) = runner.and_then(|runner| runner.turns()) else {
+            return false;
+        };
+        let idleness = self.unheard.entry(instance.clone()).or_insert(Idleness {
+            turns,
+            looked: now,
+            time: Duration::ZERO,
+        });
+        let passed = now.duration_since(idleness.looked).min(LOOK);
+        *idleness = Idleness {
+            turns,
+            looked: now,
+            time: if turns == idleness.turns {
+                idleness.time + passed
+            } else {
+                Duration::ZERO
+            },
+        };
+        idleness.time >= IDLE.max(self.settings.copies.session_timeout)
+    }
+
     /// Waits for the end of a runner that another daemon started.
     fn attend(&mut self, instance: &InstanceId, folder: &InstanceFolder) {
         if self.known.contains_key(instance) {
@@ -296,6 +332,8 @@ impl Launcher for LocalLauncher {
         let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
         self.briefs.retain(|instance, _| there.contains(instance));
         self.stopping.retain(|instance, _| there.contains(instance));
+        self.unheard
+            .retain(|instance, _| there.contains(instance) && !phases.contains_key(instance));
         let now = Instant::now();
         let (mut copies, mut foreign) = (Vec::new(), Vec::new());
         for (instance, folder) in &folders {
@@ -317,7 +355,10 @@ impl Launcher for LocalLauncher {
                         Life::Stopping
                     }
                 }
-                Ok(true) => Life::Running(phases.get(instance).copied()),
+                Ok(true) => match phases.get(instance) {
+                    None if self.hangs(instance, folder, now) => Life::Hanging,
+                    phase => Life::Running(phase.copied()),
+                },
                 Ok(false) => Life::Dead,
                 Err(error) => {
                     warn!(%instance, %error, "it can't be told whether a copy lives; it is left alone");
@@ -360,7 +401,12 @@ impl Launcher for LocalLauncher {
         crash_point(Point::LaunchBeforeFolder);
         let child = folder.create(&spec, fence.folder()).and_then(|lock| {
             crash_point(Point::LaunchAfterMove);
-            start_runner(&settings.runner, &folder, lock.into())
+            start_runner(
+                &settings.runner,
+                &settings.copies.tree,
+                &folder,
+                lock.into(),
+            )
         });
         let child = match child {
             Ok(child) => child,
@@ -419,7 +465,7 @@ impl Launcher for LocalLauncher {
         };
         crash_point(Point::KillAfterSignal);
         if let Some(pid) = killed {
-            warn!(%instance, pid, "a runner did not end when told to, and was killed");
+            warn!(%instance, pid, "a runner hung, and was killed");
         } else if !kill_what_is_left_of(instance)? && folder.is_alive()? {
             return Err(no_runner(&folder, "killed"));
         }
@@ -466,12 +512,17 @@ fn no_runner(folder: &InstanceFolder, to_be: &str) -> io::Error {
     ))
 }
 
-fn start_runner(runner: &Path, folder: &InstanceFolder, lock: OwnedFd) -> io::Result<Child> {
+fn start_runner(
+    runner: &Path,
+    tree: &str,
+    folder: &InstanceFolder,
+    lock: OwnedFd,
+) -> io::Result<Child> {
     let log = std::fs::File::create(log_file(folder))?;
     let named =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", runner.display()));
     Command::new(runner)
-        .arg(folder.path())
+        .args([OsStr::new(tree), folder.path().as_os_str()])
         .current_dir(folder.path())
         .stdin(Stdio::from(lock))
         .stdout(log.try_clone()?)
@@ -485,6 +536,8 @@ fn start_runner(runner: &Path, folder: &InstanceFolder, lock: OwnedFd) -> io::Re
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use test_support::TempDir;
 
     use super::*;
@@ -497,7 +550,7 @@ mod tests {
             runner: PathBuf::from("/no/runner"),
             copies: spec("i1", "dga", "1.0").settings,
         };
-        let (mut launcher, _) = LocalLauncher::new(settings).expect("the folder is there");
+        let (mut launcher, _) = LocalLauncher::new(settings);
         launcher.lead = Some(0x10);
         launcher
     }
@@ -541,6 +594,40 @@ mod tests {
             assert!(error.contains("another daemon has come to lead"), "{error}");
         }
         assert!(folder.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_runner_hangs_that_does_nothing_in_many_looks_and_no_longer_when_it_does_something() {
+        let instances = TempDir::new().unwrap();
+        let mut launcher = on_a_full_disk(instances.path());
+        let spec = spec("i1", "dga", "1.0");
+        let folder = InstanceFolder::new(instances.path(), &spec.instance);
+        // It does something whenever it is given a line.
+        let mut cat = std::process::Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat");
+        let (mut input, output) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        let mut answers = BufReader::new(output).lines();
+        let identity = ProcessIdentity::of(cat.id()).expect("it runs");
+        launcher.known.insert(spec.instance.clone(), identity);
+        let mut now = Instant::now();
+        let mut look = |after: Duration| {
+            now += after;
+            launcher.hangs(&spec.instance, &folder, now)
+        };
+        for _ in 0..2 {
+            writeln!(input, "wake up").unwrap();
+            assert_eq!(answers.next().unwrap().unwrap(), "wake up");
+            assert!(!look(Duration::from_secs(3600)), "it has done something");
+            // It may have gone back to sleep only after that look. A long break is no long idleness.
+            let looks = (1..100).find(|_| look(Duration::from_secs(3600)));
+            assert!(looks.is_some_and(|looks| looks >= 3), "{looks:?}");
+        }
+        drop(input);
+        cat.wait().unwrap();
+        assert!(!look(Duration::from_secs(10)), "it has ended");
     }
 
     #[tokio::test]

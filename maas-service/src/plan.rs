@@ -58,7 +58,7 @@ pub enum Life {
     Running(Option<Phase>),
     /// Its runner runs, and has been told to end.
     Stopping,
-    /// Its runner has been told to end so long ago that it must hang.
+    /// Its runner hangs: it was told to end long ago, or does nothing at all.
     Hanging,
     /// It runs where this daemon can't reach it: on another host, or in another folder.
     Elsewhere,

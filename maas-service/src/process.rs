@@ -4,7 +4,7 @@
 //! process started it is unique for as long as the machine is up, and together with what the kernel calls this time of
 //! its being up, for ever.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -67,13 +67,32 @@ impl ProcessIdentity {
         Self::of(self.pid).is_some_and(is_it)
     }
 
+    /// What it was started with, its own name first; nothing of one that has ended.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let arguments = line.strip_suffix(&[0]).unwrap_or(&line).split(|&b| b == 0);
+        arguments
+            .map(|argument| OsStr::from_bytes(argument).to_owned())
+            .collect()
+    }
+
     /// Whether the last argument it was started with is a path to something of this name.
     #[must_use]
     pub fn names_last(&self, name: &OsStr) -> bool {
-        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        let line = line.strip_suffix(&[0]).unwrap_or(&line);
-        let last = line.rsplit(|&byte| byte == 0).next().unwrap_or_default();
-        Path::new(OsStr::from_bytes(last)).file_name() == Some(name)
+        let last = self.arguments().pop().unwrap_or_default();
+        Path::new(&last).file_name() == Some(name)
+    }
+
+    /// How often the kernel has let a thread of it run. Of one that is stopped or waits for what never comes, this stays as it is.
+    #[must_use]
+    pub fn turns(&self) -> Option<u64> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
+        let statuses = tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        let turns = statuses.map(|status| turns(&status)).sum();
+        self.is_alive().then_some(turns)
     }
 
     /// Sends it a signal; tells whether it was there to get it.
@@ -280,6 +299,16 @@ fn boot() -> u64 {
             .collect();
         u64::from_str_radix(&digits, 16).map_or(UNKNOWN_BOOT, |boot| boot.max(UNKNOWN_BOOT))
     })
+}
+
+/// The switches of one thread, those it asked for and the others.
+fn turns(status: &str) -> u64 {
+    let lines = status
+        .lines()
+        .filter_map(|line| line.split_once("voluntary_ctxt_switches:"));
+    lines
+        .filter_map(|(_, count)| count.trim().parse::<u64>().ok())
+        .sum()
 }
 
 fn read_stat(pid: u32) -> Option<Stat> {

@@ -243,7 +243,8 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
 
     fn note_end(&mut self, ended: Option<Ended>) {
         if let Some(Ended { instance, how }) = ended {
-            self.ends.insert(instance, how);
+            // Why it was killed tells more than that it was.
+            self.ends.entry(instance).or_insert(how);
         }
     }
 
@@ -537,7 +538,13 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                     lost.failure.last_output = last_output;
                 }
             }
-            Action::Kill(instance) => self.launcher.kill(instance)?,
+            Action::Kill(instance) => {
+                self.launcher.kill(instance)?;
+                if !self.launcher.was_told_to_end(instance) {
+                    let why = "its runner hung: it did nothing for long and nothing was heard of it; it was killed";
+                    self.ends.insert(instance.clone(), why.to_owned());
+                }
+            }
             Action::Stop(instance) => self.launcher.stop(instance)?,
             Action::Launch(model) => {
                 if let Some(found) = desired.get(model) {

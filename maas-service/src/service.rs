@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cgroup;
 use crate::complaints;
 use crate::fence;
+use crate::instances;
 use crate::intake::Intake;
 use crate::launcher::{Ended, LaunchSettings, LocalLauncher};
 use crate::leader::{Candidacy, Lead, Place};
@@ -73,13 +74,14 @@ struct Service {
 
 impl Service {
     async fn start(mut config: ServiceConfig) -> anyhow::Result<Self> {
+        instances::claim(&config.launch.instances)?;
         config.launch.copies.cgroups = limit_memory();
         let session = Session::connect(config.session.clone())
             .await
             .context("the service can't start")?;
         let layout = Layout::read(&session, &config.config_node).await?;
         config.launch.copies.tree = tree_identity(&session, &layout).await?;
-        let (launcher, ends) = LocalLauncher::new(config.launch.clone())?;
+        let (launcher, ends) = LocalLauncher::new(config.launch.clone());
         let place = Place {
             host: config.launch.copies.hostname.clone(),
             instances: config.launch.instances.clone(),

@@ -18,13 +18,14 @@ fn main() -> ExitCode {
                 Err(error) => complain(&format!("the warden can't do its work: {error}")),
             }
         }
-        [folder] if Path::new(folder).is_dir() => {
+        // The tree is for those who look for runners. A daemon of an earlier release does not name it.
+        [folder] | [_, folder] if Path::new(folder).is_dir() => {
             let folder = InstanceFolder::at(PathBuf::from(folder));
             logging::start_in(RunnerLog::new(runner::log_file(&folder)));
             signals::run_until_told_to_stop(async |stop| runner::run(folder, stop).await)
         }
         _ => complain(
-            "usage: maas_runner FOLDER\n\nRuns one copy of a model in a folder that maas_service has prepared.",
+            "usage: maas_runner TREE FOLDER\n\nRuns one copy of a model in a folder that maas_service has prepared.",
         ),
     }
 }

@@ -136,6 +136,15 @@ fn a_service_that_cannot_start_says_why() {
         1,
         "/no/such/runner",
     );
+    // Nobody need wait for ZooKeeper to be told that.
+    let home = TempDir::new().unwrap();
+    std::fs::write(home.path().join("thesis"), "mine").unwrap();
+    let home = home.path().to_str().unwrap();
+    check(
+        &["-zq", "localhost:1", "--instances_dir", home],
+        1,
+        "holds `thesis`",
+    );
 }
 
 #[tokio::test]

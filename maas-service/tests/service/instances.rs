@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, TempDir, eventually, send_signal};
 
+use crate::life::pid_of;
 use crate::world::{LIMIT, World};
 
 /// Fills a folder as somebody's home is filled.
@@ -81,6 +82,29 @@ async fn a_folder_without_a_mark_in_which_copies_run_is_taken_over_with_them() {
     assert!(world.serving("dga", 2).await.contains(&before[0]));
     assert!(mark.exists());
     world.remove("dga", 2).await;
+    world.remove("spoilt", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_copy_without_a_launch_file_is_left_to_the_daemons_of_its_own_tree_where_several_share_a_folder()
+ {
+    let world = World::start(&[]).await;
+    let spoilt = ModelFolder::with_script(r#"rm ../launch.json; exec "$python" -S -E serve.py"#);
+    world.add("spoilt", 1, spoilt.path()).await;
+    let pid = pid_of(&world, "spoilt").await;
+    let instances = world.daemon.instances();
+    let other = World::start(&["--instances_dir", instances.to_str().unwrap()]).await;
+    let model = ModelFolder::answering();
+    // When these are answered and done, the folder has been looked at.
+    for copies in 1..3 {
+        other.add("dga", 1, model.path()).await;
+        other.serving("dga", copies).await;
+    }
+    assert_eq!(pid_of(&world, "spoilt").await, pid);
+    other.remove("dga", 2).await;
+    other.serving("dga", 0).await;
+    assert_eq!(pid_of(&world, "spoilt").await, pid);
     world.remove("spoilt", 1).await;
     world.nothing_is_left().await;
 }

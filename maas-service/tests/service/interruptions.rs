@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use maas_client::layout::Layout;
 use maas_client::queue::Queue;
 use maas_client::registry::Registry;
-use maas_client::wire::progress::Progress;
 use maas_client::wire::state::{InstanceStatus, Phase};
 use maas_client::{Session, SessionConfig};
 use maas_service::crash::Point;
@@ -221,17 +220,14 @@ async fn a_warden_or_runner_killed_before_the_model_serves_takes_it_along_and_is
 /// A runner that never comes to say how its copy is.
 #[tokio::test]
 async fn a_copy_whose_runner_says_nothing_is_told_of_with_since_when_until_it_speaks() {
-    let world = World::start(&[]).await;
+    // Long enough for it not to count as hanging meanwhile.
+    let zookeeper = ZooKeeper::shared().await;
+    let patient = ["--session_timeout", "300000"];
+    let world = World::on(zookeeper.connect_string(), &patient).await;
     let model = ModelFolder::answering();
     world.daemon.sleep_at(Point::RunnerBeforeIdentity.name());
     world.add("dga", 1, model.path()).await;
-    let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
-    let progress = world.layout.progress(&name, &version);
-    let progress = async || {
-        let (data, _) = world.session.get(&progress).await.unwrap()?;
-        Some(Progress::parse(&data).unwrap())
-    };
-    let told = async || progress().await?.doing.pop();
+    let told = async || world.progress("dga").await?.doing.pop();
     let folder = eventually(LIMIT, "the copy's folder", async || {
         world.daemon.folders().pop()
     })
@@ -248,6 +244,6 @@ async fn a_copy_whose_runner_says_nothing_is_told_of_with_since_when_until_it_sp
     assert_eq!(told().await.unwrap(), first);
     send_signal("CONT", &world.daemon.pids_of("maas_runner"));
     world.serving("dga", 1).await;
-    let silent = async || progress().await.unwrap().doing.is_empty();
+    let silent = async || world.progress("dga").await.unwrap().doing.is_empty();
     eventually(LIMIT, "STATUS to tell of it no more", silent).await;
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use maas_client::session::CreateMode;
-use maas_client::wire::progress::Leader;
-use maas_client::wire::state::Phase;
+use maas_client::wire::progress::Progress;
+use maas_client::wire::state::{InstanceStatus, Phase};
+use maas_service::instance_folder::InstanceFolder;
 use test_support::{Daemon, ModelFolder, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
@@ -97,6 +98,41 @@ async fn a_runner_that_is_killed_takes_its_model_along_and_is_replaced() {
     let after = world.serving("dga", 1).await;
     assert_ne!(after[0].instance, before[0].instance);
     world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn a_runner_that_hangs_is_told_of_killed_with_its_model_and_replaced_and_the_other_copy_is_left_alone()
+ {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    world.serving("dga", 2).await;
+    let statuses = world.statuses("dga").await;
+    let (hung, other) = (&statuses[0], &statuses[1]);
+    let folder = world.daemon.instances().join(hung.instance.as_str());
+    let runner = InstanceFolder::at(folder).runner().unwrap();
+    assert!(send_signal("STOP", &[runner.pid]));
+    let told_of = |progress: Progress| {
+        let told = |doing: &String| doing.contains(hung.instance.as_str());
+        progress.doing.iter().any(told).then_some(())
+    };
+    let told = async || told_of(world.progress("dga").await?);
+    eventually(LIMIT, "it to be told that nothing is heard of it", told).await;
+
+    let served = |statuses: &[InstanceStatus]| {
+        let serve = statuses.iter().filter(|s| s.phase == Phase::Serving);
+        serve.filter(|s| s.instance != hung.instance).count() == 2
+    };
+    let replaced = async || served(&world.statuses("dga").await);
+    eventually(2 * LIMIT, "another one to serve in its stead", replaced).await;
+    let lost = async || world.progress("dga").await?.lost;
+    let lost = eventually(LIMIT, "it to be told why", lost).await;
+    assert_eq!(lost.instance, hung.instance);
+    assert!(lost.failure.why.contains("hung"), "{}", lost.failure.why);
+    let pids = world.daemon.pids_of("serve.py");
+    assert!(pids.contains(&other.pid.unwrap()) && !pids.contains(&hung.pid.unwrap()));
+    world.remove("dga", 2).await;
     world.nothing_is_left().await;
 }
 
@@ -260,10 +296,8 @@ async fn a_second_daemon_stands_by_and_takes_over_what_runs() {
 /// Waits until this daemon leads and has said so.
 pub(crate) async fn acts(world: &World, daemon: &Daemon) {
     let says_so = async || {
-        let root = world.layout.progress_root();
-        let (data, _) = world.session.get(&root).await.unwrap()?;
-        let leader = Leader::parse(&data).ok()?;
-        (leader.pid == daemon.pid()).then_some(())
+        let leader = world.leader().await;
+        leader.is_some_and(|leader| leader.pid == daemon.pid())
     };
     eventually(LIMIT, "the daemon to lead", says_so).await;
 }
