@@ -32,6 +32,33 @@ async fn an_answer_that_does_not_fit_into_a_packet_is_fetched_by_tcp() {
     assert_eq!(ways, ["udp", "tcp"]);
 }
 
+/// Below a suffix of a company that gives names away, a name has no servers of its own.
+#[tokio::test]
+async fn a_name_that_is_no_zone_of_its_own_is_asked_for_at_the_servers_of_the_zone_it_is_in() {
+    let records = ["evil.github.io.", "www.evil.github.io."].map(|name| a(name, 300, 99));
+    let here = Zone {
+        authoritative: true,
+        records: records.to_vec(),
+        denies: true,
+        ..Zone::default()
+    };
+    let more = [
+        ns("github.io.", "ns1.example.net."),
+        a("evil.github.io.", 300, 99),
+    ];
+    let servers = NameServers::start(vec![resolver(&more), here.clone(), here]).await;
+    let gatherers = start(&settings(&servers, ALLOW), &Hands::new()).await;
+    for name in ["evil.github.io", "www.evil.github.io"] {
+        let gathered = gather(&gatherers, name).await;
+        assert_eq!(ttl(&gathered), Reading::number(300.0), "{name}");
+    }
+    // Whether that name exists, the resolver knows.
+    let gathered = gather(&gatherers, "nobody.github.io").await;
+    assert_eq!(ttl(&gathered), Reading::Missing(Missing::Unknown));
+    let asked: Vec<String> = servers.asked(1).into_iter().map(|asked| asked.0).collect();
+    assert!(!asked.contains(&"io.".to_owned()), "{asked:?}");
+}
+
 #[tokio::test]
 async fn a_delegated_part_of_a_zone_is_asked_at_its_own_servers() {
     let parent = Zone {

@@ -204,7 +204,8 @@ impl DnsSource {
         Ok(answer.map(|answer| (answer, count)))
     }
 
-    /// The zone of the registrable name above this one, and the names of its servers.
+    /// The zone that the registrable name above this one is in, and the names of its servers. It need not be a zone of its own: below
+    /// a suffix where a company gives names away, all may be in the company's.
     async fn find_zone(
         &self,
         name: &Name,
@@ -213,16 +214,26 @@ impl DnsSource {
         let text = name.to_ascii().to_ascii_lowercase();
         let text = text.trim_end_matches('.');
         let registrable = psl::domain_str(text).unwrap_or(text);
-        let zone = absolute(registrable)?;
-        left.take()?;
-        match self.resolver.lookup(zone.clone(), RecordType::NS).await {
-            Ok(found) => {
-                let names = found.answers().iter().filter_map(name_server);
-                Ok(Some((zone, names.cloned().collect())))
+        let mut zone = absolute(registrable)?;
+        while !zone.is_root() {
+            left.take()?;
+            match self.resolver.lookup(zone.clone(), RecordType::NS).await {
+                Ok(found) => {
+                    let servers = found.answers().iter().filter_map(name_server);
+                    let servers: Vec<Name> = servers.cloned().collect();
+                    if !servers.is_empty() {
+                        return Ok(Some((zone, servers)));
+                    }
+                }
+                Err(error) => match response_code(&error) {
+                    Some(ResponseCode::NXDomain) => return Ok(None),
+                    Some(ResponseCode::NoError) => {}
+                    _ => return Err(failure(&error)),
+                },
             }
-            Err(error) if says_nothing_is_there(&error) => Ok(None),
-            Err(error) => Err(failure(&error)),
+            zone = zone.base_name();
         }
+        Err(Failure::NotAuthoritative)
     }
 
     fn take_zone(&self, zone: &Name, now: Timestamp) -> Result<(), Failure> {
@@ -372,7 +383,7 @@ impl Source for DnsSource {
     }
 
     fn version(&self) -> &str {
-        "1"
+        "2"
     }
 
     fn subject(&self, question: &Question) -> Option<String> {
@@ -486,9 +497,12 @@ fn referred(reply: &Message, name: &Name, above: &Name) -> Option<(Name, Vec<Nam
     zone.map(|zone| (zone, servers))
 }
 
-fn says_nothing_is_there(error: &NetError) -> bool {
-    matches!(error, NetError::Dns(DnsError::NoRecordsFound(none))
-        if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError))
+/// How a reply without such records ended.
+fn response_code(error: &NetError) -> Option<ResponseCode> {
+    if let NetError::Dns(DnsError::NoRecordsFound(none)) = error {
+        return Some(none.response_code);
+    }
+    None
 }
 
 /// A resolver that is slow or says that it failed may be so for the name's servers' sake.
