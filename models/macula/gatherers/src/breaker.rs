@@ -85,9 +85,12 @@ impl Breaker {
         })
     }
 
-    /// It answered.
+    /// It answered. Where it rests, that was to a question from before, and changes nothing.
     pub(crate) fn succeeded(&self) {
-        self.change(|_| (State::Working { failures: 0 }, ()));
+        self.change(|state| match state {
+            State::Resting { .. } => (state, ()),
+            State::Working { .. } | State::Trying { .. } => (State::Working { failures: 0 }, ()),
+        });
     }
 
     /// It failed. Returns whether this ended its work.
@@ -165,6 +168,17 @@ mod tests {
         assert!(breaker.admits(second(10)));
         assert!(!breaker.admits(second(19)));
         assert!(breaker.admits(second(20)));
+    }
+
+    #[test]
+    fn an_answer_to_a_question_from_before_does_not_end_a_rest() {
+        let breaker = breaker();
+        breaker.rest(second(0), Some(Duration::from_secs(100)));
+        breaker.succeeded();
+        assert!(breaker.rests(second(99)) && !breaker.admits(second(99)));
+        assert!(breaker.admits(second(100)));
+        breaker.succeeded();
+        assert!(!breaker.rests(second(101)));
     }
 
     #[test]

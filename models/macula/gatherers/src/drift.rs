@@ -1,6 +1,6 @@
 //! Drift: services change their answers, and nobody tells us. A change of shape is noticed here and told once; scoring goes on.
 //!
-//! Of every gatherer the paths in its answers are learned, with the types that stand there. After [`LEARNING`] answers a path
+//! Of every request of a gatherer the paths in its answers are learned, with the types that stand there. After [`LEARNING`] answers a path
 //! or a type never seen, a path that is no longer there, a word beside the few that used to stand there and a path that is
 //! suddenly empty are reported: each kind and path once an hour, with a sample that says what the value looked like and not
 //! what it was. Pure, but for what it has learned.
@@ -29,6 +29,9 @@ const MOST_MEMBERS: usize = 64;
 
 /// More paths than this are not followed.
 const MOST_PATHS: usize = 2000;
+
+/// More is not told in an hour.
+const MOST_TOLD: usize = 4 * MOST_PATHS;
 
 /// How often the same is told.
 const REPEAT_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -69,7 +72,7 @@ pub struct DriftAlert {
     pub at: Timestamp,
 }
 
-/// The shape of a gatherer's answers, as far as it was seen.
+/// The shape of the answers to one request, as far as it was seen.
 #[derive(Debug)]
 pub(crate) struct Shape {
     gatherer: String,
@@ -200,12 +203,19 @@ impl Shape {
         now: Timestamp,
     ) -> Option<DriftAlert> {
         let key = (kind, path.clone());
-        let repeated = self.told.get(&key).is_some_and(|before| {
+        let is_recent = |before: &Timestamp| {
             let since = Duration::try_from(now.duration_since(*before)).unwrap_or_default();
             since < REPEAT_AFTER
-        });
-        if repeated || self.told.len() >= 4 * MOST_PATHS {
+        };
+        let repeated = self.told.get(&key).is_some_and(is_recent);
+        if repeated {
             return None;
+        }
+        if self.told.len() >= MOST_TOLD {
+            self.told.retain(|_, before| is_recent(before));
+            if self.told.len() >= MOST_TOLD {
+                return None;
+            }
         }
         self.told.insert(key, now);
         Some(DriftAlert {

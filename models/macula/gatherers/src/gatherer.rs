@@ -4,7 +4,7 @@
 //! at once together: the circuit breaker, the quota, the question. Answers go into the cache even when they come too late for
 //! who asked, and a failure is bridged by an old answer where the policy allows it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -69,7 +69,8 @@ pub(crate) struct Gatherer {
     quota: Quota,
     breaker: Breaker,
     max_tlp: Tlp,
-    shape: Mutex<Shape>,
+    /// The shapes of the answers to each of the source's requests.
+    shapes: Mutex<BTreeMap<usize, Shape>>,
     counters: Counters,
     flights: Flights,
     around: Arc<Surroundings>,
@@ -87,7 +88,7 @@ impl Gatherer {
             quota: Quota::new(policies.quota),
             breaker: Breaker::new(policies.breaker),
             max_tlp: policies.max_tlp,
-            shape: Mutex::new(Shape::new(name)),
+            shapes: Mutex::default(),
             counters: Counters::default(),
             flights: Flights::default(),
             source,
@@ -214,11 +215,15 @@ impl Gatherer {
 
     async fn ask(&self, question: &Question, subject: &str, cache: &'static str) -> Landing {
         let now = self.around.clock.now();
-        if !self.breaker.admits(now) {
+        if self.breaker.rests(now) {
             return Err(Missing::Resting);
         }
         if !self.quota.take(now) || !self.take_of_the_day().await {
             return Err(Missing::Quota);
+        }
+        // Last, for who is let through to try whether it works again must ask.
+        if !self.breaker.admits(now) {
+            return Err(Missing::Resting);
         }
         let started = Instant::now();
         let mut exchange = self.source.ask(question, subject, now).await;
@@ -293,7 +298,10 @@ impl Gatherer {
         let now = self.around.clock.now();
         let mut alerts = Vec::new();
         {
-            let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+            let shape = shapes
+                .entry(exchange.request)
+                .or_insert_with(|| Shape::new(self.name()));
             if let Ok(Content::Features(readings)) = &exchange.result {
                 for (name, reading) in readings {
                     if *reading == Reading::Missing(Missing::Unexpected) {

@@ -116,12 +116,25 @@ pub struct RequestMapping {
     /// How the answer is written.
     #[serde(default)]
     pub body: Body,
+    /// By what an answer is known to be whole, for one that comes in lines.
+    #[serde(default)]
+    pub complete_if: Option<CompleteIf>,
     /// Answers that mean "I know nothing of it" although they say more than nothing.
     #[serde(default)]
     pub nothing_if: Option<NothingIf>,
     /// Where the features are.
     #[serde(rename = "feature")]
     pub features: Vec<FeatureMapping>,
+}
+
+/// When an answer is whole: a service may break off in the middle, or say at the end that it failed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteIf {
+    /// Where to look.
+    pub at: JsonPath,
+    /// One of these stands there.
+    pub any_of: Vec<serde_json::Value>,
 }
 
 /// When an answer says that nothing is known.
@@ -165,6 +178,9 @@ pub struct RecentDomainsMapping {
     /// How the answer is written.
     #[serde(default)]
     pub body: Body,
+    /// By what an answer is known to be whole, for one that comes in lines.
+    #[serde(default)]
+    pub complete_if: Option<CompleteIf>,
     /// The records.
     pub records: JsonPath,
     /// The name in each record.

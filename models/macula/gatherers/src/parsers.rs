@@ -21,7 +21,7 @@ pub fn readings(mapping: &Mapping, body: &[u8], now: Timestamp) -> Vec<(ValueTyp
             continue;
         };
         Shape::new(&mapping.name).observe(&document, now);
-        if let Content::Features(found) = request.read(&document, now) {
+        if let Ok(Content::Features(found)) = request.read(&document, now) {
             let types = request.features.iter();
             let types = types.map(|feature| feature.take.value_type());
             all.extend(types.zip(found.into_iter().map(|(_, reading)| reading)));

@@ -152,6 +152,8 @@ pub struct Exchange {
     pub bytes: usize,
     /// The whole answer, for the watch over its shape.
     pub document: Option<serde_json::Value>,
+    /// Which of the source's requests it answers, for each has answers of its own shape.
+    pub request: usize,
 }
 
 impl Exchange {
@@ -162,6 +164,7 @@ impl Exchange {
             status: None,
             bytes: 0,
             document: None,
+            request: 0,
         }
     }
 }

@@ -8,9 +8,9 @@ mod upstream;
 
 use std::net::IpAddr;
 
-use gatherers::{GatherOptions, Gatherers, Handling, Missing, Pap, Selection, Tlp};
+use gatherers::{DriftKind, GatherOptions, Gatherers, Handling, Missing, Pap, Selection, Tlp};
 use name_server::{ALLOW, NameServers, Zone, a, alias, resolver};
-use upstream::{Hands, Reply, Upstream, fixture, start};
+use upstream::{Hands, Reply, Upstream, fixture, gather_with, start};
 
 /// What the names of `farsight.ip.ndjson` lead to is said by one zone.
 struct Site {
@@ -123,6 +123,42 @@ async fn answers_are_remembered_and_where_a_name_leads_for_a_short_time_only() {
     assert_eq!(site.names(HERE, 2, &options).await, first);
     assert!(site.servers.asked(2).len() > asked);
     assert_eq!(site.upstream.count(), questions);
+}
+
+/// Names and addresses are asked for by requests of their own, and the names of an address by a third.
+#[tokio::test]
+async fn answers_to_different_requests_have_different_shapes_and_each_is_watched() {
+    let site = Site::start("", "").await;
+    let (of_name, of_address) = (
+        fixture("farsight.name.ndjson"),
+        fixture("farsight.ip.ndjson"),
+    );
+    let fresh = || GatherOptions {
+        use_cache: false,
+        ..GatherOptions::default()
+    };
+    let names = async |reply: &str| {
+        site.upstream.answer(Reply::Say(200, reply.to_owned()));
+        site.names(HERE, 5, &fresh()).await.unwrap()
+    };
+    for _ in 0..60 {
+        for (indicator, reply) in [("www.example.com", &of_name), (HERE, &of_address)] {
+            site.upstream.answer(Reply::Say(200, reply.clone()));
+            gather_with(&site.gatherers, indicator, fresh()).await;
+        }
+        names(&of_address).await;
+        // The names of one zone are asked for only so often in a minute.
+        site.hands.forward(60);
+    }
+    assert_eq!(site.gatherers.drift_alerts(), []);
+    // That it tells no more how often a name was seen changes the order of the names, and nothing else.
+    names(&of_address.replace("\"count\"", "\"seen\"")).await;
+    let alerts = site.gatherers.drift_alerts();
+    let told: Vec<_> = alerts
+        .iter()
+        .map(|alert| (alert.kind, alert.path.as_str()))
+        .collect();
+    assert_eq!(told, [(DriftKind::NewPath, "/*/obj/seen")]);
 }
 
 #[tokio::test]

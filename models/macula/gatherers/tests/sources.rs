@@ -113,6 +113,21 @@ fn cases() -> Vec<Case> {
             changed: ("/list-count", "neutrino_lists"),
         },
         Case {
+            gatherer: "neutrino",
+            indicator: "https://www.example.com/a",
+            fixture: "neutrino.name.json",
+            target: "/host-reputation?host=www.example.com",
+            key: Some(("user-id", "me")),
+            features: json!({
+                "neutrino_listed": true, "neutrino_lists": 1.0, "neutrino_worst_rating": 2.0, "neutrino_bot": "absent",
+                "neutrino_exploit_bot": "absent", "neutrino_spam_bot": "absent", "neutrino_malware": "absent",
+                "neutrino_spyware": "absent", "neutrino_hijacked": "absent", "neutrino_tor": "absent",
+                "neutrino_proxy": "absent", "neutrino_vpn": "absent",
+            }),
+            empty: "",
+            changed: ("/list-count", "neutrino_lists"),
+        },
+        Case {
             gatherer: "whoisxml",
             indicator: "www.example.com",
             fixture: "whoisxml.name.json",
@@ -211,6 +226,7 @@ async fn a_bad_answer_leaves_the_features_missing_with_the_reason() {
             (Reply::Say(401, "{}".into()), Missing::Refused),
             (Reply::Say(403, "{}".into()), Missing::Refused),
             (Reply::Say(200, "<html>".into()), Missing::Failed),
+            (Reply::Say(200, String::new()), Missing::Failed),
             (Reply::Say(200, "{\"half\": ".into()), Missing::Failed),
             (
                 Reply::Say(200, " ".repeat(5 * 1024 * 1024)),
@@ -315,6 +331,46 @@ async fn a_new_field_and_a_changed_type_are_told_and_the_rest_still_counts() {
         let counts = &gatherers.counts()[case.gatherer];
         assert_eq!(counts.calls, upstream.count());
         assert_eq!(counts.drift_alerts, alerts.len() as u64);
+    }
+}
+
+/// What comes in lines may end in the middle, or with word that it failed.
+#[tokio::test]
+async fn an_answer_that_is_broken_off_is_a_failure_and_not_taken_for_all_there_is() {
+    let end = "{\"cond\":\"succeeded\"}";
+    for (fixture_of, end_told, is_whole) in [
+        ("farsight.name.ndjson", end, true),
+        ("farsight.name.ndjson", "{\"cond\":\"limited\"}", true),
+        (
+            "farsight.name.ndjson",
+            "{\"cond\":\"failed\",\"msg\":\"out of time\"}",
+            false,
+        ),
+        ("farsight.name.ndjson", "", false),
+        ("farsight.empty.ndjson", "", false),
+    ] {
+        let whole = fixture(fixture_of);
+        assert!(whole.contains(end));
+        let reply = whole.replace(end, end_told);
+        let upstream = Upstream::start(Reply::Say(200, reply.clone())).await;
+        let settings = settings("farsight", &upstream.url(), "");
+        let gatherers = start(&settings, &Hands::new()).await;
+        let gathered = gather(&gatherers, "www.example.com").await;
+        if is_whole {
+            assert_eq!(
+                gathered.value("farsight_record_sets"),
+                Some(&Value::Number(2.0))
+            );
+        } else {
+            all_missing(&gathered, Missing::Failed);
+        }
+        let ip = "192.0.2.1".parse().unwrap();
+        let names = gatherers
+            .names_at(ip, 5, 30, &GatherOptions::default())
+            .await;
+        if !is_whole {
+            assert_eq!(names.unwrap_err(), Missing::Failed, "{reply}");
+        }
     }
 }
 

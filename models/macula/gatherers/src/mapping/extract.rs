@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{FeatureMapping, RecentDomainsMapping, RequestMapping};
+use super::{CompleteIf, FeatureMapping, RecentDomainsMapping, RequestMapping};
 use crate::feature::{Missing, Reading, Value, ValueType};
 use crate::source::{Content, Failure, RecentDomain};
 
@@ -113,9 +113,28 @@ impl Body {
     }
 }
 
+impl CompleteIf {
+    fn check(rule: Option<&CompleteIf>, document: &Json) -> Result<(), Failure> {
+        let broken_off = rule.filter(|rule| {
+            let found = rule.at.find(document);
+            !found.iter().any(|value| rule.any_of.contains(value))
+        });
+        match broken_off {
+            Some(_) => Err(Failure::Malformed(
+                "it is broken off, or says that it failed".to_owned(),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
 impl RequestMapping {
     /// The readings in an answer.
-    pub fn read(&self, document: &Json, now: Timestamp) -> Content {
+    ///
+    /// # Errors
+    /// When the answer is not whole.
+    pub fn read(&self, document: &Json, now: Timestamp) -> Result<Content, Failure> {
+        CompleteIf::check(self.complete_if.as_ref(), document)?;
         if let Some(nothing) = &self.nothing_if {
             let found = nothing.at.find(document);
             let says_nothing = match &nothing.is {
@@ -123,14 +142,14 @@ impl RequestMapping {
                 None => found.iter().all(|value| value.is_null()),
             };
             if says_nothing {
-                return Content::Nothing;
+                return Ok(Content::Nothing);
             }
         }
         let readings = self.features.iter().map(|feature| {
             let reading = feature.read(document, now);
             (feature.name.clone(), reading)
         });
-        Content::Features(readings.collect())
+        Ok(Content::Features(readings.collect()))
     }
 }
 
@@ -203,8 +222,9 @@ impl RecentDomainsMapping {
     /// name is left out, and what was seen nobody knows when.
     ///
     /// # Errors
-    /// When there are records and not one can be read: that is no answer that nobody lives there.
+    /// When the answer is not whole, or there are records and not one can be read: that is no answer that nobody lives there.
     pub fn read(&self, document: &Json, limit: usize, from: Timestamp) -> Result<Content, Failure> {
+        CompleteIf::check(self.complete_if.as_ref(), document)?;
         let records = self.records.find(document);
         let told = records.iter().filter_map(|record| self.read_record(record));
         let mut domains: Vec<RecentDomain> = told.collect();

@@ -71,7 +71,7 @@ impl GeoFiles {
             return Ok(Content::Nothing);
         }
         match self.mapping.requests.first() {
-            Some(request) => Ok(request.read(&Value::Object(record), now)),
+            Some(request) => request.read(&Value::Object(record), now),
             None => Ok(Content::Nothing),
         }
     }

@@ -133,11 +133,13 @@ impl HttpSource {
         })
     }
 
-    fn request_for(&self, question: &Question) -> Option<(&RequestMapping, String)> {
+    /// What is asked, which of the requests that is, and how the indicator is written there.
+    fn request_for(&self, question: &Question) -> Option<(usize, &RequestMapping, String)> {
         let indicator = question.indicator();
-        self.mapping.requests.iter().find_map(|request| {
+        let mut requests = self.mapping.requests.iter().enumerate();
+        requests.find_map(|(at, request)| {
             let subject = request.subject.of(&indicator)?;
-            Some((request, subject))
+            Some((at, request, subject))
         })
     }
 
@@ -208,14 +210,15 @@ impl HttpSource {
     }
 
     async fn ask_features(&self, question: &Question, subject: &str, now: Timestamp) -> Exchange {
-        let Some((request, _)) = self.request_for(question) else {
+        let Some((at, request, _)) = self.request_for(question) else {
             return Exchange::new(Ok(Content::Nothing));
         };
         let words = self.words([("subject", subject.to_owned())]);
         let url = self.url(&request.path, &request.query, &words);
         let mut exchange = self.fetch(&url, request.body).await;
+        exchange.request = at;
         if let Some(document) = &exchange.document {
-            exchange.result = Ok(request.read(document, now));
+            exchange.result = request.read(document, now);
         }
         exchange
     }
@@ -235,8 +238,9 @@ impl HttpSource {
         ]);
         let url = self.url(&mapping.path, &mapping.query, &words);
         let mut exchange = self.fetch(&url, mapping.body).await;
-        if let Some(document) = exchange.document.take() {
-            exchange.result = mapping.read(&document, within.limit, within.from);
+        exchange.request = self.mapping.requests.len();
+        if let Some(document) = &exchange.document {
+            exchange.result = mapping.read(document, within.limit, within.from);
         }
         exchange
     }
@@ -273,7 +277,7 @@ impl Source for HttpSource {
 
     fn subject(&self, question: &Question) -> Option<String> {
         match question {
-            Question::Features(_) => self.request_for(question).map(|(_, subject)| subject),
+            Question::Features(_) => self.request_for(question).map(|(.., subject)| subject),
             Question::RecentDomains { .. } => {
                 self.mapping.recent_domains.as_ref()?;
                 SubjectForm::Ip.of(&question.indicator())
