@@ -7,7 +7,7 @@ use maas_client::Session;
 use maas_client::instances::statuses;
 use maas_client::layout::Layout;
 use maas_client::queue::Offered;
-use maas_client::session::WatchScope;
+use maas_client::session::{WatchScope, ZkError};
 use maas_client::wire::history::{Change, History};
 use maas_client::wire::progress::Progress;
 use maas_client::wire::request::ModelRequest;
@@ -72,8 +72,8 @@ pub(crate) async fn follow(
     goal: Goal<'_>,
     patience: Option<Duration>,
 ) -> Result<(), Failure> {
-    let alone = session.children(&layout.leader_root()).await?.is_empty();
-    if alone {
+    let services = session.children(&layout.leader_root()).await;
+    if services.is_ok_and(|services| services.is_empty()) {
         say(
             "note: no maas_service is running on this ZooKeeper; the request waits in the queue until one is",
         );
@@ -139,6 +139,18 @@ pub(crate) async fn follow(
     }
 }
 
+/// Asks ZooKeeper again for as long as it is out of reach: the request goes on meanwhile, and so may who waits for it.
+async fn persistently<T>(ask: impl AsyncFn() -> Result<T, ZkError>) -> Result<T, ZkError> {
+    loop {
+        match ask().await {
+            Err(error) if error.outcome_unknown() => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Waits for the service's answer.
 async fn result(
     session: &Session,
@@ -149,14 +161,15 @@ async fn result(
     let mut changes = session.watch(&root, WatchScope::Node);
     loop {
         changes.next().await;
-        let names = session.children(&root).await?;
+        let names = persistently(async || session.children(&root).await).await?;
         let Some(name) = names
             .iter()
             .find(|name| name.starts_with(&offered.identity_prefix))
         else {
             continue;
         };
-        let Some((data, _)) = session.get(&root.join(name)).await? else {
+        let answer = root.join(name);
+        let Some((data, _)) = persistently(async || session.get(&answer).await).await? else {
             continue;
         };
         return RequestResult::parse(&data)
@@ -186,7 +199,7 @@ async fn reach(
             _ = wanted.next() => {}
             _ = doing.next() => {}
         }
-        let view = View::take(session, layout, request).await?;
+        let view = persistently(async || View::take(session, layout, request).await).await?;
         view.still_possible(&goal, result)?;
         if let Some(reached) = view.reached(&goal, result) {
             reached.iter().for_each(|line| say(line));
@@ -213,7 +226,7 @@ impl View {
         session: &Session,
         layout: &Layout,
         request: &ModelRequest,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ZkError> {
         let (name, version) = (&request.name, &request.version);
         let paths = [
             layout.desired(name, version),
@@ -221,7 +234,7 @@ impl View {
             layout.history(name, version),
         ];
         let mut contents = session.get_many(&paths).await?.into_iter();
-        let mut next = || -> Result<Option<Vec<u8>>, Failure> {
+        let mut next = || -> Result<Option<Vec<u8>>, ZkError> {
             let content = contents.next().unwrap_or(Ok(None))?;
             Ok(content.map(|(data, _)| data))
         };

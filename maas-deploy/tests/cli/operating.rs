@@ -3,11 +3,11 @@
 use maas_client::layout::Layout;
 use maas_client::wire::state::now_ms;
 use maas_client::{MaasClient, SessionConfig};
-use test_support::{Daemon, ModelFolder, eventually};
+use test_support::{Daemon, ModelFolder, Proxy, eventually};
 use zookeeper_client as zk;
 
 use crate::LIMIT;
-use crate::site::{Run, Site};
+use crate::site::{Run, Site, deploy};
 
 /// An ADD of version 2.0 that replaces 1.0, waited for.
 fn replace(site: &Site, model: &ModelFolder, more: &[&str]) -> Run {
@@ -242,6 +242,40 @@ async fn status_tells_of_copies_that_the_service_cannot_reach() {
     .await;
 }
 
+/// The request goes on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_request_waits_on_when_an_answer_of_zookeepers_is_lost() {
+    let site = Site::new().await;
+    let daemon = Daemon::start(site.zookeeper.connect_string(), &[]);
+    let proxy = Proxy::start(site.zookeeper.address()).await;
+    let direct = site.zookeeper.connect_string();
+    let quorum = direct.replace(site.zookeeper.address(), &proxy.address());
+    let model = ModelFolder::with_script(
+        r#"while [ ! -e go ]; do sleep 0.02; done; exec "$python" -S -E serve.py"#,
+    );
+    let (folder, store) = (
+        model.path().to_str().unwrap().to_owned(),
+        site.store().to_owned(),
+    );
+    let waiting = tokio::task::spawn_blocking(move || {
+        let place = ["-zq", &quorum, "-lmp", &folder, "-hmp", &store];
+        let what = [
+            "-mo", "ADD", "-n", "dga", "-v", "1.0", "-m", "64", "-ni", "1", "--wait",
+        ];
+        deploy(&[place.as_slice(), &what].concat())
+    });
+    let work = async || Some(daemon.folders().first()?.join("work")).filter(|work| work.exists());
+    let work = eventually(LIMIT, "the copy to be started", work).await;
+    proxy.hold_requests();
+    std::fs::write(work.join("go"), "").unwrap();
+    let asks = async || proxy.holds_request("/maas/state/desired/dga/1.0");
+    eventually(LIMIT, "it to look how the copy is", asks).await;
+    proxy.break_connections();
+    proxy.let_through();
+    let run = waiting.await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn status_tells_what_cannot_be_read_of_what_should_run_and_why() {
     let site = Site::new().await;
@@ -255,21 +289,26 @@ async fn status_tells_what_cannot_be_read_of_what_should_run_and_why() {
     let set = client.set_data(desired.as_str(), b"garbage", None);
     set.await.unwrap();
     let run = site.deploy(&["-mo", "STATUS"]);
+    let znode = format!("znode `{desired}`");
     let told =
         "dga 1.0: 1 copies serve; what should run can't be read, so they are left as they are: ";
     let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
     assert!(
-        line.is_some_and(|why| why.starts_with(desired.as_str())),
+        line.is_some_and(|why| why.starts_with(&znode)),
         "{}",
         run.stdout
     );
     let json = site.deploy(&["-mo", "STATUS", "-o", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let why = json["models"][0]["unreadable"].as_str();
-    assert!(
-        why.is_some_and(|why| why.starts_with(desired.as_str())),
-        "{json}"
-    );
+    assert!(why.is_some_and(|why| why.starts_with(&znode)), "{json}");
+    let no_reading = [zk::Acl::new(zk::Permission::ADMIN, zk::AuthId::anyone())];
+    let close = client.set_acl(desired.as_str(), &no_reading, None);
+    close.await.unwrap();
+    let run = site.deploy(&["-mo", "STATUS"]);
+    let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
+    let tells = |why: &str| why.contains(&znode) && why.ends_with("not authorized");
+    assert!(line.is_some_and(tells), "{}", run.stdout);
 }
 
 /// An item that can neither be carried out nor set aside, here for want of the right to write results, holds up the queue.
