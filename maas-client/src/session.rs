@@ -184,6 +184,27 @@ impl ZkError {
         matches!(self.cause(), Some(zk::Error::NotEmpty))
     }
 
+    /// ZooKeeper has answered no, and will until somebody changes something: the rights, or what was asked.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Operation { source, .. } => matches!(
+                source,
+                zk::Error::NoAuth
+                    | zk::Error::AuthFailed
+                    | zk::Error::InvalidAcl
+                    | zk::Error::BadArguments(_)
+                    | zk::Error::QuotaExceeded
+                    | zk::Error::NoChildrenForEphemerals
+            ),
+            Self::Unreachable { .. }
+            | Self::Deadline { .. }
+            | Self::NoChroot { .. }
+            | Self::BadQuorum { .. } => false,
+        }
+    }
+
     /// ZooKeeper was out of reach: a write may or may not have happened, and only reading can tell.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {

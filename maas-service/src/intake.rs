@@ -44,6 +44,9 @@ const PRUNED_EVERY: Duration = Duration::from_secs(3600);
 /// How long to wait at most before looking at the queue again: who may not read it is not told of changes either.
 const RESYNC: Duration = Duration::from_secs(10);
 
+/// How long an item that could not be read or taken is passed over before it is tried again: somebody may have mended it.
+const PASSED_OVER: Duration = Duration::from_secs(120);
+
 /// After so many transactions of a queue that does not get empty, whether there are too many records is looked at.
 const ROUNDS_BEFORE_A_LOOK: u32 = 20;
 
@@ -95,11 +98,17 @@ impl Intake<Session> {
         let mut changes = self.tree.watch(&self.layout.queue, WatchScope::Node);
         // What held up the queue when we led before is no longer so, or is found out anew.
         self.held_up.clear();
+        let mut passing_over = Instant::now();
+        self.passed_over.clear();
         loop {
             self.prune_all(lead).await;
             let pruned = Instant::now();
             while pruned.elapsed() < PRUNED_EVERY {
                 let _changed_or_time_is_over = tokio::time::timeout(RESYNC, changes.next()).await;
+                if passing_over.elapsed() > PASSED_OVER {
+                    passing_over = Instant::now();
+                    self.passed_over.clear();
+                }
                 if self.empty(lead).await.is_err() {
                     return;
                 }
@@ -129,7 +138,7 @@ impl Intake<Session> {
                     if let Some(refused) = refused {
                         self.held_up.note(refused, Instant::now());
                     }
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    tokio::time::sleep(self.held_up.pause()).await;
                 }
             }
         }
@@ -162,8 +171,9 @@ impl<T: Tree> Intake<T> {
             Ok(names) => names,
             Err(error) => {
                 debug!(%error, "the queue can't be looked at now");
-                let lasts = lasts(&error).then(|| Refused::queue(&self.layout.queue, &error));
-                return Ok(Round::Held(lasts));
+                let queue = &self.layout.queue;
+                let lasts = error.is_lasting();
+                return Ok(Round::Held(lasts.then(|| Refused::queue(queue, &error))));
             }
         };
         for batch in names.chunks(BATCH) {
@@ -211,7 +221,7 @@ impl<T: Tree> Intake<T> {
                 Ok(_) => return Ok(Round::Taken),
                 Err(Undone::Fenced) => return Err(Fenced),
                 Err(Undone::LookAgain(error)) => {
-                    warn!(
+                    debug!(
                         error = &error as &dyn std::error::Error,
                         "a request can't be taken now"
                     );
@@ -260,7 +270,7 @@ impl<T: Tree> Intake<T> {
             Ok(()) => Ok(Round::Taken),
             Err(Undone::Fenced) => Err(Fenced),
             Err(Undone::LookAgain(error)) => {
-                warn!(
+                debug!(
                     error = &error as &dyn std::error::Error,
                     "a request that can't be carried out can't be set aside now"
                 );
@@ -478,36 +488,31 @@ impl<T: Tree> Intake<T> {
     /// Records an item that stays in the queue under its identity, and passes it over from now on.
     async fn pass_over(&mut self, identity: &str, letter: DeadLetter) -> Result<(), ZkError> {
         let record = create(self.layout.dead_root().join(identity), letter.to_bytes());
+        let (item, reason) = (letter.item, letter.reason);
         match self.tree.commit(&[record]).await {
-            Err(CommitError::Step { source, .. }) if source.is_no_node() => {
-                self.layout_ready().await?;
-            }
-            Err(CommitError::Step { source, .. }) if !source.is_node_exists() => {
-                return Err(source);
-            }
-            Err(CommitError::Whole(error)) => return Err(error),
-            Ok(()) | Err(CommitError::Step { .. }) => {
-                warn!(item = %letter.item, reason = %letter.reason, "an item of the queue is set aside");
-                self.passed_over.insert(letter.item);
+            Ok(()) => warn!(%item, %reason, "an item of the queue is set aside"),
+            Err(CommitError::Step { source, .. } | CommitError::Whole(source)) => {
+                if source.is_no_node() {
+                    return self.layout_ready().await;
+                }
+                if source.is_lasting() {
+                    // It is in nobody's way for that.
+                    let error = &source as &dyn std::error::Error;
+                    warn!(%item, %reason, error, "an item of the queue is set aside, and that can't be recorded");
+                } else if !source.is_node_exists() {
+                    return Err(source);
+                }
             }
         }
+        self.passed_over.insert(item);
         Ok(())
     }
 }
 
-/// Whether it will fail by the same cause the next time: ZooKeeper has answered, and nobody else was faster.
+/// Whether it will fail by the same cause the next time.
 fn is_lasting(error: &CommitError) -> bool {
     let (CommitError::Step { source, .. } | CommitError::Whole(source)) = error;
-    lasts(source)
-}
-
-fn lasts(error: &ZkError) -> bool {
-    let passes = error.outcome_unknown()
-        || error.is_no_node()
-        || error.is_node_exists()
-        || error.is_bad_version()
-        || error.is_not_empty();
-    !passes
+    source.is_lasting()
 }
 
 /// Why a request can't be carried out, for its sender.

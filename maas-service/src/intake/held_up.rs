@@ -8,6 +8,7 @@ use maas_client::layout::ZnodePath;
 use maas_client::wire::progress::HeldItem;
 use maas_client::wire::state::now_ms;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::letter::{REASON, shown};
 use super::with_causes;
@@ -56,6 +57,10 @@ impl HeldUp {
     /// An item could not be taken, once or once more.
     pub(super) fn note(&mut self, refused: Refused, now: Instant) {
         let Refused { item, why } = refused;
+        let known = self.held.as_ref();
+        if known.is_none_or(|(_, held)| (&held.item, &held.why) != (&item, &why)) {
+            warn!(item, why, "the queue is held up");
+        }
         let held = self.held.take().filter(|(_, held)| held.item == item);
         let (since, since_ms) =
             held.map_or((now, now_ms()), |(since, held)| (since, held.since_ms));
@@ -67,6 +72,15 @@ impl HeldUp {
         let told = (now.duration_since(since) >= A_MOMENT).then(|| held.clone());
         self.held = Some((since, held));
         self.tell(told);
+    }
+
+    /// How long to wait before it is tried again.
+    pub(super) fn pause(&self) -> Duration {
+        if self.told.borrow().is_some() {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_millis(200)
+        }
     }
 
     /// Nothing is held.
