@@ -160,11 +160,12 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
 
 /// What should run, by what was read of its znode; or why that can't be told.
 fn desired(znode: &ZnodePath, read: Option<ReadResult>) -> Result<Option<Desired>, String> {
-    let why = |error: &dyn std::error::Error| format!("{znode}: {error}");
     match read.transpose().map(Option::flatten) {
         Ok(None) => Ok(None),
-        Ok(Some((data, _))) => Desired::parse(&data).map(Some).map_err(|e| why(&e)),
-        Err(error) => Err(why(&error)),
+        Ok(Some((data, _))) => Desired::parse(&data)
+            .map(Some)
+            .map_err(|error| format!("znode `{znode}`: {error}")),
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
     }
 }
 
@@ -211,11 +212,16 @@ fn text(status: &Status) -> String {
         ),
         None => "service: none leads; copies run on, requests wait in the queue".to_owned(),
     }];
+    let service = status.service.as_ref();
+    let halted = service.and_then(|leader| leader.halted.as_ref());
+    lines.extend(halted.map(|halted| {
+        let (span, why) = (span(halted.since_ms), &halted.why);
+        format!(
+            "  leaves all copies as they are for {span}, for something can't be seen or done: {why}"
+        )
+    }));
     lines.push(format!("queue: {} requests wait", status.waiting));
-    let held = status
-        .service
-        .as_ref()
-        .and_then(|leader| leader.held.as_ref());
+    let held = service.and_then(|leader| leader.held.as_ref());
     lines.extend(held.map(|held| {
         let (span, item, why) = (span(held.since_ms), &held.item, &held.why);
         if item.starts_with('/') {

@@ -98,7 +98,7 @@ impl Copy {
 }
 
 /// One step towards what is desired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Take away what a dead runner left.
     Clean(InstanceId),

@@ -5,6 +5,7 @@
 //! models' runners die, for they are started again ever more slowly, and since when copies serve.
 
 mod board;
+mod portion;
 mod report;
 mod update;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CommitError, Session, Step, TreeWatch, WatchScope, ZkError};
-use maas_client::wire::progress::{HeldItem, Leader, Lost};
+use maas_client::wire::progress::{Halted, HeldItem, Leader, Lost};
 use maas_client::wire::state::{Desired, Failure, InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, ModelName, Version};
 use rand::rngs::StdRng;
@@ -25,10 +26,12 @@ use crate::fence::Hold;
 use crate::launcher::{Ended, Launcher, LocalLauncher};
 use crate::leader::Lead;
 use crate::plan::{Action, Copy, Life, ModelKey, Plan, Room, Shortage, Wanted, plan};
+use crate::redaction::harmless;
 use crate::rollout::SETTLING;
 use crate::runner::Backoff;
 use crate::tree::Tree;
 use board::Board;
+use portion::portion;
 use report::Pass;
 use update::Update;
 
@@ -46,9 +49,6 @@ const GOOD_RUN: Duration = Duration::from_secs(60);
 
 /// Copies tell of themselves often; they are looked at together.
 const NEWS_PAUSE: Duration = Duration::from_millis(200);
-
-/// How much is done in one pass at most.
-const ACTIONS: usize = 64;
 
 /// Keeps the copies on this machine as they are desired.
 pub struct Reconciler<T = Session, L = LocalLauncher> {
@@ -73,6 +73,10 @@ pub struct Reconciler<T = Session, L = LocalLauncher> {
     updating: HashMap<ModelKey, (Instant, (bool, u32))>,
     /// The models for whose next copy there is no room, and since when.
     crowded: HashMap<ModelKey, Instant>,
+    /// What could not be done in the last pass.
+    failed: HashSet<Action>,
+    /// Since when no pass has been carried out to its end.
+    halted: Option<i64>,
     /// What chance decides, it decides: with the same dice the same happens.
     dice: StdRng,
 }
@@ -104,11 +108,20 @@ struct Trouble {
     not_before: Instant,
 }
 
+/// All that should run; the versions of which that can't be read; and the models whose versions can't.
+type AllDesired = (
+    BTreeMap<ModelKey, Found>,
+    HashSet<ModelKey>,
+    HashSet<ModelName>,
+);
+
 /// What came of a plan.
 #[derive(Default)]
 struct Done {
     /// What went wrong, of which model.
     failures: Vec<(Option<ModelKey>, String)>,
+    /// What could not be done.
+    failed: HashSet<Action>,
     /// What was not done, for it no longer fits what is so by now.
     spared: Vec<Action>,
 }
@@ -145,6 +158,7 @@ impl Reconciler<Session, LocalLauncher> {
         self.serving = None;
         self.updating.clear();
         self.mourned.clear();
+        self.halted = None;
         let mut changes = self
             .tree
             .watch(&self.layout.desired_root(), WatchScope::Tree);
@@ -155,13 +169,15 @@ impl Reconciler<Session, LocalLauncher> {
         loop {
             self.leader.held = held.borrow_and_update().clone();
             let pause = match self.reconcile(lead, Instant::now()).await {
-                Ok(pause) => pause,
+                Ok(pause) => {
+                    self.halted = None;
+                    pause
+                }
                 Err(Halt::Overtaken) => return,
                 Err(Halt::Later(error)) => {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "the copies can't be reconciled now"
-                    );
+                    let error = format!("{error:#}");
+                    warn!(error, "the copies can't be reconciled now");
+                    self.tell_halted(lead, &error).await;
                     Duration::from_secs(1)
                 }
             };
@@ -237,7 +253,34 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             silent: HashMap::new(),
             updating: HashMap::new(),
             crowded: HashMap::new(),
+            failed: HashSet::new(),
+            halted: None,
             dice,
+        }
+    }
+
+    /// Tells that copies are left as they are, and why, where that was so in the pass before, too.
+    async fn tell_halted(&mut self, lead: &Lead, why: &str) {
+        let Some(since_ms) = self.halted else {
+            self.halted = Some(now_ms());
+            return;
+        };
+        let halted = Halted {
+            why: harmless(why),
+            since_ms,
+        };
+        let told = self.board.leader().unwrap_or(&self.leader).clone();
+        let leader = Leader {
+            held: self.leader.held.clone(),
+            halted: Some(halted),
+            ..told
+        };
+        let told = self
+            .board
+            .tell(&self.tree, &self.layout, lead, leader)
+            .await;
+        if let Err(error) = told {
+            debug!(%error, "it can't be told that the copies are left as they are");
         }
     }
 
@@ -266,12 +309,14 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             Ok(Hold::Overtaken) => return Err(Halt::Overtaken),
             Err(error) => warn!(%error, "no copy can be started now"),
         }
-        let (desired, mut held) = self.desired().await?;
+        let (desired, mut held, hidden) = self.desired().await?;
         let statuses = self.statuses().await?;
         if let Err(error) = self.board.load(&self.tree, &self.layout).await {
             debug!(%error, "what was published can't be read now");
         }
         let copies = self.observe(&statuses, now)?;
+        let models = copies.iter().filter_map(|copy| copy.model.as_ref());
+        held.extend(models.filter(|(name, _)| hidden.contains(name)).cloned());
         self.note_deaths(&copies, &desired, now);
         let updates = self.updates(&desired, &copies, &statuses, now);
         let mut targets: BTreeMap<ModelKey, u32> = BTreeMap::new();
@@ -306,13 +351,17 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .cloned()
             .collect();
         let mut planned = plan(&wanted, &touchable, free, now);
-        // The rest comes in the next pass: nobody else is to wait for hundreds of processes.
-        let unfinished = planned.actions.len() > ACTIONS;
-        planned.actions.truncate(ACTIONS);
+        let (actions, unfinished) = portion(planned.actions, &self.failed, &touchable);
+        planned.actions = actions;
         self.note_crowded(&planned, now);
-        let Done { failures, spared } = self
+        let Done {
+            failures,
+            failed,
+            spared,
+        } = self
             .carry_out(&planned, &desired, &wanted, &touchable)
             .await;
+        self.failed = failed;
         planned.actions.retain(|action| !spared.contains(action));
         let pass = Pass {
             desired: &desired,
@@ -342,7 +391,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             }
             Err(error) => debug!(%error, "what is being done is published the next time"),
         }
-        if unfinished {
+        if unfinished && failures.is_empty() {
             return Ok(Duration::ZERO);
         }
         Ok(self.pause(
@@ -487,6 +536,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                     error, "an action has failed and will be tried again"
                 );
                 done.failures.push((model.cloned(), error));
+                done.failed.insert(action.clone());
                 whole.extend(model.filter(|_| matches!(action, Action::Stop(_))));
             }
         }
@@ -655,17 +705,26 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         Ok(readable(&paths, self.tree.get_many(&paths).await?))
     }
 
-    /// All that should run; and the models of which that can't be read, which are left as they are.
-    async fn desired(&self) -> Result<(BTreeMap<ModelKey, Found>, HashSet<ModelKey>), ZkError> {
+    /// All that should run; and the versions and the models of which that can't be read, which are left as they are.
+    async fn desired(&self) -> Result<AllDesired, ZkError> {
         let root = self.layout.desired_root();
         let mut keys: Vec<ModelKey> = Vec::new();
+        let mut hidden = HashSet::new();
         for name in self.tree.children(&root).await? {
-            for version in self.tree.children(&root.join(&name)).await? {
-                if let (Ok(name), Ok(version)) =
-                    (ModelName::new(name.as_str()), Version::new(version))
-                {
-                    keys.push((name, version));
+            let Ok(model) = ModelName::new(name.as_str()) else {
+                continue;
+            };
+            match self.tree.children(&root.join(&name)).await {
+                Ok(versions) => {
+                    let versions = versions.into_iter().filter_map(|v| Version::new(v).ok());
+                    keys.extend(versions.map(|version| (model.clone(), version)));
                 }
+                Err(error) if error.is_lasting() => {
+                    let error = &error as &dyn std::error::Error;
+                    error!(%model, error, "which versions should run can't be read; all are left as they are");
+                    hidden.insert(model);
+                }
+                Err(error) => return Err(error),
             }
         }
         let paths: Vec<ZnodePath> = keys
@@ -693,7 +752,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             error!(model = %key.0, version = %key.1, error = format!("{error:#}"), "what should run can't be read; it is left as it is");
             unreadable.insert(key);
         }
-        Ok((all, unreadable))
+        Ok((all, unreadable, hidden))
     }
 }
 

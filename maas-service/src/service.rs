@@ -97,6 +97,7 @@ impl Service {
             vcores: config.machine.vcores,
             copies: 0,
             held: None,
+            halted: None,
         };
         let reconciler = Reconciler::new(
             session.clone(),

@@ -83,8 +83,20 @@ pub struct Leader {
     /// What holds up the queue, when something does; not told by earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldItem>,
+    /// Why copies are left as they are, when they are; not told by earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
 }
 document!(Leader);
+
+/// Nothing is started, stopped or replaced at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub since_ms: i64,
+}
 
 /// An item of the queue that can't be taken now, or the queue itself. What came after it waits, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +116,7 @@ mod tests {
     #[test]
     fn each_form_has_its_golden_sample() {
         let progress = r#"{"wanted":2,"running":1,"serving":1,"elsewhere":1,"reached":3,"doing":["starting 1 copy"],"pending":{"copies":1,"reason":"no room","since_ms":1},"since_ms":2}"#;
-        let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1,"held":{"item":"qn-0000000001","why":"no permission","since_ms":2}}"#;
+        let leader = r#"{"host":"node1","pid":7,"since_ms":1,"memory_mb":4096,"memory_used_mb":512,"vcores":8,"copies":1,"held":{"item":"qn-0000000001","why":"no permission","since_ms":2},"halted":{"why":"no disk","since_ms":3}}"#;
         assert_eq!(
             Progress::parse(progress.as_bytes())
                 .expect("progress")

@@ -35,6 +35,35 @@ impl Board {
         self.published.as_ref()?.get(model)
     }
 
+    /// What was published of the service last.
+    pub(super) fn leader(&self) -> Option<&Leader> {
+        self.leader.as_ref()
+    }
+
+    /// Publishes what is to be told of the service alone, where it differs from what stands there.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) async fn tell(
+        &mut self,
+        tree: &impl Tree,
+        layout: &Layout,
+        lead: &Lead,
+        leader: Leader,
+    ) -> Result<(), CommitError> {
+        let stood = self.leader.take();
+        if stood.as_ref() != Some(&leader) {
+            let step = Step::Set {
+                path: layout.progress_root(),
+                data: leader.to_bytes(),
+                version: None,
+            };
+            tree.commit(&[lead.still_leads(), step]).await?;
+        }
+        self.leader = Some(leader);
+        Ok(())
+    }
+
     /// Reads what stands there, unless it is known.
     pub(super) async fn load(&mut self, tree: &impl Tree, layout: &Layout) -> Result<(), ZkError> {
         if self.published.is_some() {
@@ -93,21 +122,12 @@ impl Board {
         let (steps, published) = self.changes(layout, now);
         // Whatever becomes of the writing, what was known holds no more.
         self.published = None;
-        let stood = self.leader.take();
         for steps in steps.chunks(WRITTEN_AT_ONCE) {
             let mut fenced = vec![lead.still_leads()];
             fenced.extend(steps.iter().cloned());
             tree.commit(&fenced).await?;
         }
-        if stood.as_ref() != Some(&leader) {
-            let step = Step::Set {
-                path: layout.progress_root(),
-                data: leader.to_bytes(),
-                version: None,
-            };
-            tree.commit(&[lead.still_leads(), step]).await?;
-        }
-        self.leader = Some(leader);
+        self.tell(tree, layout, lead, leader).await?;
         self.folders = published.keys().map(|(name, _)| name.clone()).collect();
         self.published = Some(published);
         Ok(())

@@ -216,6 +216,7 @@ impl World {
             vcores: ROOM.vcores,
             copies: 0,
             held: None,
+            halted: None,
         };
         let dice = StdRng::seed_from_u64(self.dice.random());
         let hands = Hands::new(self.machine.clone(), reconcilers.last_call.clone());

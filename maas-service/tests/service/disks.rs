@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use maas_client::wire::state::Phase;
+use maas_client::wire::state::{Outcome, Phase};
 use test_support::{ModelFolder, eventually};
 
 use crate::life::pid_of;
@@ -124,6 +124,36 @@ async fn when_a_disk_can_be_written_no_more_copies_run_on_and_new_ones_wait_with
     assert_eq!(pid_of(&world, "dga").await, pid);
     world.remove("dga", 1).await;
     world.serving("dga", 0).await;
+}
+
+/// F19, when the folder for copies is out of sight for a while.
+#[tokio::test]
+async fn while_the_folder_for_copies_cannot_be_read_status_tells_that_all_is_left_as_it_is_and_why()
+{
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let instances = world.daemon.instances();
+    let aside = instances.with_extension("aside");
+    std::fs::rename(&instances, &aside).unwrap();
+    let answer = world.add("other", 1, model.path()).await;
+    assert_eq!(answer.outcome, Outcome::Accepted);
+    let halted = async || world.leader().await?.halted;
+    let halted = eventually(LIMIT, "it to be told why nothing is done", halted).await;
+    assert!(halted.why.contains("No such file"), "{}", halted.why);
+    assert!(world.statuses("other").await.is_empty());
+
+    std::fs::rename(&aside, &instances).unwrap();
+    world.serving("other", 1).await;
+    assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
+    let goes_on = async || {
+        world
+            .leader()
+            .await
+            .is_some_and(|leader| leader.halted.is_none())
+    };
+    eventually(LIMIT, "nothing to be told of any more", goes_on).await;
 }
 
 /// F19.

@@ -4,6 +4,7 @@
 use maas_client::layout::ZnodePath;
 use maas_client::wire::state::{Desired, Outcome};
 use test_support::{ModelFolder, eventually};
+use zookeeper_client as zk;
 
 use crate::life::pid_of;
 use crate::world::{LIMIT, World};
@@ -28,6 +29,30 @@ async fn registrations_and_statuses_that_somebody_deletes_come_back_and_nothing_
     let after = world.serving("dga", 1).await;
     assert!(before.contains(&after[0]));
     assert_eq!(world.daemon.pids_of("serve.py").len(), 1);
+}
+
+#[tokio::test]
+async fn a_model_whose_versions_may_not_be_listed_is_left_as_it_is_and_others_are_served() {
+    let world = World::start(&[]).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let pid = pid_of(&world, "dga").await;
+    let folder = world.layout.desired_root().join("dga");
+    let client = zk::Client::connect(&world.quorum).await.unwrap();
+    let no_reading = zk::Permission::CREATE | zk::Permission::DELETE | zk::Permission::ADMIN;
+    let closed = [zk::Acl::new(no_reading, zk::AuthId::anyone())];
+    client
+        .set_acl(folder.as_str(), &closed, None)
+        .await
+        .unwrap();
+    world.add("other", 1, model.path()).await;
+    world.serving("other", 1).await;
+    assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
+    let open = zk::Acls::anyone_all();
+    client.set_acl(folder.as_str(), &open, None).await.unwrap();
+    world.remove("dga", 1).await;
+    world.remove("other", 1).await;
+    world.nothing_is_left().await;
 }
 
 #[tokio::test]
