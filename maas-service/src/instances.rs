@@ -154,19 +154,25 @@ pub(crate) fn is_id(name: &str) -> bool {
 /// Removes what daemons left that were killed while they took something away: what is still there after a minute.
 ///
 /// # Errors
-/// When something can't be removed.
+/// When something can't be removed. All else is, all the same.
 pub(crate) fn remove_leftovers(leftovers: &[InstanceFolder]) -> io::Result<()> {
-    for leftover in leftovers {
-        let made = match fs::symlink_metadata(leftover.path()) {
-            Ok(metadata) => metadata.modified()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+    let remove = |leftover: &InstanceFolder| -> io::Result<()> {
+        let made = fs::symlink_metadata(leftover.path())?.modified()?;
         if made.elapsed().unwrap_or_default() > MAKING {
             leftover.delete()?;
         }
+        Ok(())
+    };
+    let mut outcome = Ok(());
+    for leftover in leftovers {
+        match remove(leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                outcome = outcome.and(Err(error));
+            }
+            _ => {}
+        }
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::instance_folder::{InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::instances;
 use crate::plan::{Copy, Life, ModelKey};
 use crate::process::{ProcessIdentity, watched, with_environment};
-use crate::runner::{last_lines, log_file};
+use crate::runner::{last_lines, log_file, warden};
 
 /// How long the daemon waits for processes it has killed. Who takes longer is cleaned up after in a later pass.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -38,6 +38,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// So much of the time since the last look counts at most: who looks again after a long break may have been stopped itself.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long a dead runner's warden may take to end the model, before it is killed with what is left.
+const WARDENS_TIME: Duration = Duration::from_secs(5);
 
 /// What starts, stops and finds copies.
 pub trait Launcher {
@@ -113,6 +116,8 @@ pub struct LocalLauncher {
     known: HashMap<InstanceId, ProcessIdentity>,
     /// Since when this daemon knows that a runner has been told to end.
     stopping: HashMap<InstanceId, Instant>,
+    /// Since when this daemon waits for the wardens of dead runners.
+    wardens: HashMap<InstanceId, Instant>,
     /// What the runners do of which nothing is heard.
     unheard: HashMap<InstanceId, Idleness>,
     /// What was read of the copies' launch files.
@@ -156,6 +161,7 @@ impl LocalLauncher {
             attended: JoinSet::new(),
             known: HashMap::new(),
             stopping: HashMap::new(),
+            wardens: HashMap::new(),
             unheard: HashMap::new(),
             briefs: HashMap::new(),
             foreign: Vec::new(),
@@ -237,6 +243,28 @@ impl LocalLauncher {
         let known = self.known.get(instance).copied();
         let known = known.filter(ProcessIdentity::is_alive);
         known.or_else(|| folder.runner())
+    }
+
+    /// Leaves a dead runner's warden time to end the model: it finds processes that nobody else does.
+    fn let_warden_end(&mut self, instance: &InstanceId) -> io::Result<()> {
+        let warden = with_environment("MAAS_INSTANCE", instance.as_str())
+            .into_iter()
+            .find(is_warden);
+        let Some(warden) = warden else {
+            self.wardens.remove(instance);
+            return Ok(());
+        };
+        let since = *self
+            .wardens
+            .entry(instance.clone())
+            .or_insert_with(Instant::now);
+        if warden.has_ended_within(MOMENT)? || since.elapsed() > WARDENS_TIME {
+            self.wardens.remove(instance);
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "its warden has not ended all of the model's processes yet",
+        ))
     }
 
     /// How long a runner that was told to end may take.
@@ -332,6 +360,7 @@ impl Launcher for LocalLauncher {
         let there: HashSet<&InstanceId> = folders.iter().map(|(instance, _)| instance).collect();
         self.briefs.retain(|instance, _| there.contains(instance));
         self.stopping.retain(|instance, _| there.contains(instance));
+        self.wardens.retain(|instance, _| there.contains(instance));
         self.unheard
             .retain(|instance, _| there.contains(instance) && !phases.contains_key(instance));
         let now = Instant::now();
@@ -481,6 +510,7 @@ impl Launcher for LocalLauncher {
         self.check_lead()?;
         let folder = InstanceFolder::new(&self.settings.instances, instance);
         let last = last_lines(&log_file(&folder), 5);
+        self.let_warden_end(instance)?;
         // Where runner and warden were killed together, nobody took the model along.
         kill_what_is_left_of(instance)?;
         // The daemon that launched it may have lived in another cgroup than we do.
@@ -492,6 +522,13 @@ impl Launcher for LocalLauncher {
         folder.remove()?;
         Ok(last)
     }
+}
+
+fn is_warden(process: &ProcessIdentity) -> bool {
+    let arguments = process.arguments();
+    arguments
+        .get(1)
+        .is_some_and(|first| first == warden::ARGUMENT)
 }
 
 /// Kills the processes of a copy that outlived its runner; tells whether there were any.

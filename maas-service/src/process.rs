@@ -11,7 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -82,6 +84,27 @@ impl ProcessIdentity {
     pub fn names_last(&self, name: &OsStr) -> bool {
         let last = self.arguments().pop().unwrap_or_default();
         Path::new(&last).file_name() == Some(name)
+    }
+
+    /// Whether it has ended, or ends within so long, for which this thread waits.
+    ///
+    /// # Errors
+    /// When the system doesn't let it be waited for.
+    pub fn has_ended_within(&self, patience: Duration) -> io::Result<bool> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(true);
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        if !self.is_alive() {
+            return Ok(true);
+        }
+        let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+        let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))?;
+        Ok(ended > 0)
     }
 
     /// How often the kernel has let a thread of it run. Of one that is stopped or waits for what never comes, this stays as it is.

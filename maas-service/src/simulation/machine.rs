@@ -58,6 +58,10 @@ pub(super) struct Runner {
     pub(super) alive: bool,
     pub(super) stopping: bool,
     pub(super) phase: Phase,
+    /// Its session has expired though it lives, and is not back yet.
+    silent: bool,
+    /// It does nothing any more, and will not.
+    hangs: bool,
 }
 
 impl Machine {
@@ -88,7 +92,7 @@ impl Machine {
     }
 
     fn publish(&mut self, instance: &InstanceId) {
-        if let Some(runner) = self.runners.get(instance) {
+        if let Some(runner) = self.runners.get(instance).filter(|runner| !runner.silent) {
             let (model, phase, generation) = (&runner.model, runner.phase, runner.generation);
             self.publish_as("here", instance, model, phase, generation);
             self.check_registry();
@@ -229,7 +233,34 @@ impl Machine {
         let Some(instance) = self.runners.keys().choose(dice).cloned() else {
             return;
         };
-        self.move_on(&instance, dice.random_ratio(1, 12));
+        match dice.random_range(0..48) {
+            0 => self.fall_silent(&instance, false),
+            1 => self.fall_silent(&instance, true),
+            2..6 => self.move_on(&instance, true),
+            _ => self.move_on(&instance, false),
+        }
+    }
+
+    /// A living runner's session expires: it was cut off and comes back, or `hangs`.
+    fn fall_silent(&mut self, instance: &InstanceId, hangs: bool) {
+        let Some(runner) = self.runners.get_mut(instance).filter(|runner| runner.alive) else {
+            return;
+        };
+        runner.silent = true;
+        runner.hangs |= hangs;
+        let (model, served) = (runner.model.clone(), runner.phase.is_serving());
+        self.tell(|| format!("{instance} of {model:?} falls silent, hangs: {hangs}"));
+        if served {
+            self.lose_sight(&model);
+        }
+        self.unpublish(instance, &model);
+    }
+
+    /// A copy that serves is lost, and that is nobody's fault.
+    fn lose_sight(&mut self, (name, _): &ModelKey) {
+        self.found.remove(name.as_str());
+        let name = self.steady.take(name.as_str());
+        self.shaken.extend(name.filter(|_| self.forgetful));
     }
 
     /// A runner's next step in life; with `dies`, its sudden end.
@@ -242,6 +273,9 @@ impl Machine {
             // Its session expires.
             let model = runner.model.clone();
             self.unpublish(instance, &model);
+            return;
+        }
+        if runner.hangs && !dies {
             return;
         }
         if runner.stopping {
@@ -258,14 +292,14 @@ impl Machine {
                 println!("             {instance} of {:?} dies", runner.model);
             }
             if runner.phase.is_serving() {
-                let name = runner.model.0.clone();
-                self.found.remove(name.as_str());
-                let name = self.steady.take(name.as_str());
-                self.shaken.extend(name.filter(|_| self.forgetful));
+                let model = runner.model.clone();
+                self.lose_sight(&model);
             }
             return;
         }
-        let served = runner.phase.is_serving();
+        let served = runner.phase.is_serving() && !runner.silent;
+        // Its session is back.
+        runner.silent = false;
         runner.phase = if runner.phase == Phase::Pending {
             Phase::Starting
         } else if broken(&runner.model) {
@@ -430,6 +464,7 @@ impl Launcher for Hands {
             memory_mb: runner.memory_mb,
             life: match (runner.alive, runner.stopping) {
                 (false, _) => Life::Dead,
+                (true, _) if runner.hangs => Life::Hanging,
                 (true, true) => Life::Stopping,
                 (true, false) => Life::Running(phases.get(instance).copied()),
             },
@@ -458,6 +493,8 @@ impl Launcher for Hands {
             alive: true,
             stopping: false,
             phase: Phase::Pending,
+            silent: false,
+            hangs: false,
         };
         let (lead, generation) = (self.lead, runner.generation);
         machine.tell(|| {
@@ -487,7 +524,18 @@ impl Launcher for Hands {
     }
 
     fn kill(&mut self, instance: &InstanceId) -> io::Result<()> {
-        self.stop(instance)
+        self.check_lead()?;
+        let mut machine = self.machine.borrow_mut();
+        match machine.runners.get_mut(instance) {
+            Some(runner) if runner.hangs => runner.alive = false,
+            Some(runner) if runner.alive => {
+                let violation = format!("{instance} was killed and does not hang");
+                machine.violations.push(violation);
+            }
+            Some(_) => {}
+            None => machine.violations.push(touched(instance)),
+        }
+        Ok(())
     }
 
     fn clean(&mut self, instance: &InstanceId) -> io::Result<Vec<String>> {
