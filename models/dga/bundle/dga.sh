@@ -19,5 +19,9 @@ for list in "$here"/predictions/*; do
     [ ! -f "$list" ] || predictions+=(--predictions "$list")
 done
 
+# Whatever else `dga serve` is to be told, if a file `options` was put beside this script: one on each line, as --name=value.
+options=()
+[ ! -e "$here/options" ] || mapfile -t options < <(grep -E '^[^#[:space:]]' "$here/options")
+
 exec "$here/dga" serve --listen "$host:0" --model "$here/model" --endpoint-file endpoint.dat \
-    ${predictions[@]+"${predictions[@]}"}
+    ${predictions[@]+"${predictions[@]}"} ${options[@]+"${options[@]}"}

@@ -30,9 +30,9 @@ pub(crate) struct Judging {
     /// in a thousand, 90 by one in ten thousand.
     #[arg(long, value_name = "SCORE", default_value_t = OPERATING_POINT, value_parser = score_value)]
     threshold: f64,
-    /// A list of names known to be coming, as `dga generate` makes them. May be given several times.
+    /// A list of names known to be coming, as `dga generate` makes them. May be given several times. `dga serve` follows its changes.
     #[arg(long, value_name = "FILE")]
-    predictions: Vec<PathBuf>,
+    pub(crate) predictions: Vec<PathBuf>,
 }
 
 impl Judging {

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hashbrown::HashMap;
+use jiff::civil::Date;
 
 use crate::name::Name;
 
@@ -29,6 +30,7 @@ pub struct Prediction {
 #[derive(Clone, Debug, Default)]
 pub struct PredictionLists {
     names: HashMap<String, Prediction>,
+    until: Option<String>,
 }
 
 impl PredictionLists {
@@ -80,6 +82,12 @@ impl PredictionLists {
                 date: field(),
                 seed: field(),
             };
+            let date = prediction.date.as_ref();
+            if date.is_some_and(|date| {
+                date.parse::<Date>().is_ok() && Some(date) > self.until.as_ref()
+            }) {
+                self.until.clone_from(&prediction.date);
+            }
             self.names
                 .entry(name.as_str().to_owned())
                 .or_insert(prediction);
@@ -95,6 +103,11 @@ impl PredictionLists {
         self.names
             .get(name.as_str())
             .or_else(|| self.names.get(name.registered()))
+    }
+
+    /// The last day that a name is for, as far as the lists say.
+    pub fn until(&self) -> Option<&str> {
+        self.until.as_deref()
     }
 
     /// How many names there are.

@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -69,12 +70,12 @@ impl ToSchema for Names {}
 /// What the handlers share.
 #[derive(Debug)]
 struct App {
-    detector: Arc<Detector>,
+    detector: Arc<ArcSwap<Detector>>,
     registry: Registry,
 }
 
 /// The routes.
-pub fn router(detector: Arc<Detector>) -> Router {
+pub fn router(detector: Arc<ArcSwap<Detector>>) -> Router {
     let mut registry = Registry::with_prefix("dga");
     let metrics = Arc::new(HttpMetrics::new(&mut registry));
     let app = Arc::new(App { detector, registry });
@@ -123,11 +124,11 @@ async fn apply(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = ApplyQuery::parse(&query.unwrap_or_default()).map_err(bad_request)?;
-    let detector = &app.detector;
+    let detector = app.detector.load();
     let verdict = detector.judge(&query.host);
     Ok(json_response(
         StatusCode::OK,
-        &Answer::of(detector, &verdict, query.explain),
+        &Answer::of(&detector, &verdict, query.explain),
     ))
 }
 
@@ -156,7 +157,8 @@ async fn apply_to_all(
     let explain = request::explain_of_batch(&query.unwrap_or_default()).map_err(bad_request)?;
     let body = read_body(body).await?;
     // Ten thousand names are milliseconds of work, in which this thread would serve nobody else.
-    let work = tokio::task::spawn_blocking(move || batch(&app.detector, &body, explain));
+    let work =
+        tokio::task::spawn_blocking(move || batch(&app.detector.load_full(), &body, explain));
     work.await.map_err(ApiError::internal)?
 }
 
@@ -193,7 +195,7 @@ fn batch(detector: &Detector, body: &[u8], explain: bool) -> Result<Response, Ap
 /// What the model was made of and what it was measured at.
 #[utoipa::path(get, path = "/model", responses((status = 200, description = "Its manifest.", body = Object)))]
 async fn model(State(app): State<Arc<App>>) -> Response {
-    json_response(StatusCode::OK, app.detector.manifest())
+    json_response(StatusCode::OK, app.detector.load().manifest())
 }
 
 /// Whether the process lives.
@@ -214,11 +216,13 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 /// Which program and which model this is.
 #[utoipa::path(get, path = "/version", responses((status = 200, description = "Names and versions.", body = Object)))]
 async fn version(State(app): State<Arc<App>>) -> Response {
+    let detector = app.detector.load();
     let answer = json!({
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
-        "model": app.detector.manifest().id(),
-        "predictions": app.detector.predictions().len(),
+        "model": detector.manifest().id(),
+        "predictions": detector.predictions().len(),
+        "predictions_until": detector.predictions().until(),
     });
     json_response(StatusCode::OK, &answer)
 }

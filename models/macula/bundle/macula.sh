@@ -25,5 +25,14 @@ done
 gatherers=()
 [ ! -e "$here/gatherers.toml" ] || gatherers=(--gatherers "$here/gatherers.toml")
 
-exec "$here/macula" serve --listen "$host:0" --lists "$here/lists" ${models[@]+"${models[@]}"} \
-    ${gatherers[@]+"${gatherers[@]}"} --endpoint-file endpoint.dat
+# Whatever else `macula serve` is to be told, if a file `options` was put beside this script: one on each line, as --name=value. Lists
+# that it names take the place of those that came along.
+options=()
+[ ! -e "$here/options" ] || mapfile -t options < <(grep -E '^[^#[:space:]]' "$here/options")
+lists=(--lists "$here/lists")
+for option in ${options[@]+"${options[@]}"}; do
+    [[ $option != --lists=* ]] || lists=()
+done
+
+exec "$here/macula" serve --listen "$host:0" ${lists[@]+"${lists[@]}"} ${models[@]+"${models[@]}"} \
+    ${gatherers[@]+"${gatherers[@]}"} ${options[@]+"${options[@]}"} --endpoint-file endpoint.dat

@@ -5,6 +5,7 @@ pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod training;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,9 +149,17 @@ impl Scoring {
             let model = LiveModel::open(folder, archive, Clock::system()).with_context(failed)?;
             models.push(Arc::new(model));
         }
-        let mut kinds = std::collections::BTreeSet::new();
+        let (mut kinds, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (model, folder) in models.iter().zip(&self.models) {
-            let kind = model.current().manifest().kind;
+            let model = model.current();
+            let (kind, name) = (model.manifest().kind, &model.manifest().name);
+            if !names.insert(name.clone()) {
+                bail!(
+                    "the model in `{}` is called `{name}`, and so is one before it: nobody could tell which is meant; give it another \
+                     name with `macula train --name`",
+                    folder.display()
+                );
+            }
             if !kinds.insert(kind) {
                 bail!(
                     "the model in `{}` is for indicators of kind `{}`, and so is one before it; only one would be asked",

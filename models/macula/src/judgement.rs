@@ -199,7 +199,8 @@ pub fn judge(base: Base, mut evidence: Vec<Evidence>, policy: &Policy, today: Da
         .iter()
         .any(|item| item.kind == ListKind::Whitelist && !item.is_over());
     let good = cleared_by_list || base.is_cleared();
-    let conflict = good && evidence.iter().any(|item| item.kind != ListKind::Whitelist);
+    let speaks_against = |item: &Evidence| item.kind != ListKind::Whitelist && !item.is_over();
+    let conflict = good && evidence.iter().any(speaks_against);
     let score = match absolute(&evidence) {
         Some((at, score)) => {
             evidence[at].points = Some(hundredths(score - base_score));
@@ -540,7 +541,7 @@ mod tests {
         let old = format!("{page},0.5,,2026-01-01");
         let lists = [(Whitelist, "host.test"), (Feed, old.as_str())];
         let found = judged(Base::Neutral, &lists, page, &Policy::default());
-        assert_eq!((found.score, found.conflict), (0.0, true));
+        assert_eq!((found.score, found.conflict), (0.0, false));
     }
 
     #[test]
@@ -566,7 +567,7 @@ mod tests {
             (
                 &[(Feed, old.as_str())],
                 &strict,
-                (0.0, Benign, Source::Pivot, true),
+                (0.0, Benign, Source::Pivot, false),
             ),
             (
                 &[(Blacklist, address)],

@@ -44,6 +44,19 @@ fn bundle(folder: &Path) -> PathBuf {
     out
 }
 
+fn copy_lists(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_lists(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_bundle_is_deployed_found_by_name_and_called() {
     let folder = TempDir::new().unwrap();
@@ -68,6 +81,15 @@ async fn the_bundle_is_deployed_found_by_name_and_called() {
         );
         output
     };
+    // Lists that change while it runs lie outside.
+    let outside = folder.path().join("lists");
+    copy_lists(&bundle.join("lists"), &outside);
+    std::fs::write(outside.join("blacklist-outside.txt"), "outside.example\n").unwrap();
+    let options = format!(
+        "# said by the operator\n\n--lists={}\n--neutral-score=40\n",
+        outside.display()
+    );
+    std::fs::write(bundle.join("options"), options).unwrap();
     let [from, to] = [&bundle, &store].map(|path| path.to_str().unwrap());
     let add = [
         "-mo", "ADD", "-n", "macula", "-v", "1.0", "-ni", "2", "-m", "256", "-lmp", from, "-hmp",
@@ -85,6 +107,7 @@ async fn the_bundle_is_deployed_found_by_name_and_called() {
     // By a list, by the model that comes along, by a list again, and by nobody.
     for (indicator, word, source) in [
         ("hxxp://evil[.]example/x", "malicious", "blacklist"),
+        ("outside.example", "malicious", "blacklist"),
         ("intgmxdeadnxuyla.com", "malicious", "model"),
         ("www.wikipedia.org", "legit", "whitelist"),
         ("secure-paypal-login.com", "unknown", "none"),
@@ -100,6 +123,9 @@ async fn the_bundle_is_deployed_found_by_name_and_called() {
             "{indicator}: {answer:?}"
         );
     }
+    let unknown = [("indicator", "secure-paypal-login.com")];
+    let answer = client.model_apply(&endpoint, None, &unknown).await.unwrap();
+    assert_eq!(answer["score"], 40.0, "as the options say: {answer:?}");
     let endpoint = client.get_endpoint("macula", Some("1.0")).unwrap();
     let answer = client
         .model_apply(&endpoint, Some("score"), &[("indicators", "evil.example")])

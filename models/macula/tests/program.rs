@@ -125,6 +125,16 @@ fn what_cannot_work_is_said_with_the_thing_it_failed_on() {
     assert!(told.contains("/nowhere/at/all"), "{told}");
     let failed = macula(&["serve", "--listen", "host.invalid:0", "--lists", LISTS]);
     assert_eq!(failed.status.code(), Some(2));
+    // Two models of one name could not be told apart by whoever wants one rolled back.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/model");
+    let twice = ["--model", model, "--model", model];
+    let failed = macula(&[&["score", "--lists", LISTS, "evil.example"][..], &twice].concat());
+    assert_eq!(failed.status.code(), Some(2));
+    let told = String::from_utf8(failed.stderr).expect("text");
+    assert!(
+        told.contains("is called `names`, and so is one before it"),
+        "{told}"
+    );
 }
 
 #[test]

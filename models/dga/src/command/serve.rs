@@ -4,9 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use arc_swap::ArcSwap;
 use clap::Args;
+use dga::prediction_watch::PredictionWatch;
 use dga::server::{FUNCTIONS, router};
 use model_server::{Listening, stop_signal};
+use tokio::task::JoinSet;
 
 use super::Judging;
 
@@ -32,7 +35,13 @@ impl Serve {
             predictions = detector.predictions().len(),
             "serving"
         );
-        bound.serve(router(Arc::new(detector)), shutdown).await?;
+        let detector = Arc::new(ArcSwap::from_pointee(detector));
+        let mut meanwhile = JoinSet::new();
+        if !self.judging.predictions.is_empty() {
+            let lists = self.judging.predictions.clone();
+            meanwhile.spawn(PredictionWatch::new(lists, detector.clone()).follow());
+        }
+        bound.serve(router(detector), shutdown).await?;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

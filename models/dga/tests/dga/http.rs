@@ -1,8 +1,10 @@
 //! The HTTP API.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
+use test_support::eventually;
 
 use crate::running::{Server, dga, stdout};
 
@@ -206,8 +208,16 @@ fn predicted_names_are_found_with_their_family() {
         (&version["name"], &version["predictions"]),
         (&Value::from("dga"), &Value::from(1))
     );
+    assert_eq!(version["predictions_until"], "2026-01-02");
     let (_, model) = server.get("/model");
     assert!(model["quality"]["folds"]["auc"]["value"].as_f64().unwrap() > 0.99);
+    // Those of the next day take their place while it serves.
+    fs::write(&list, "dancewinter.net suppobox 2026-01-03 7\n").unwrap();
+    let found = async || server.get("/apply?host=dancewinter.net").1["reason"] == "predicted";
+    let found = eventually(Duration::from_secs(60), "the new list to be used", found);
+    tokio::runtime::Runtime::new().unwrap().block_on(found);
+    let (_, answer) = server.get("/apply?host=forestmarket.net");
+    assert_ne!(answer["reason"], "predicted");
 }
 
 #[test]

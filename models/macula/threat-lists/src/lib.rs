@@ -24,6 +24,7 @@ mod checksums;
 mod format;
 mod index;
 mod key;
+mod kinds;
 mod library;
 mod line;
 mod list;

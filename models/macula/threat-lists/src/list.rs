@@ -13,8 +13,9 @@ use tracing::error;
 use crate::checksums::Digest;
 use crate::index::{Index, IndexBuilder};
 use crate::key::Key;
+use crate::kinds::Kinds;
 use crate::line::{BadLine, Entry, Pattern};
-use crate::patterns::{Kinds, Patterns};
+use crate::patterns::Patterns;
 use crate::question::{Probe, Question, Subject};
 use crate::records::{Offset, Reach, Record, RecordWriter, Records};
 
@@ -62,6 +63,8 @@ pub struct List {
     index: Index,
     nets: Nets,
     patterns: Patterns,
+    /// Which kinds of indicators it is for.
+    kinds: Kinds,
     /// The names above a name that are looked up have at least so many labels: no entry speaks for what is below fewer.
     fewest_labels: usize,
     records: Records,
@@ -95,7 +98,7 @@ pub(crate) struct ListBuilder {
     pub(crate) weight: Option<f64>,
     /// Whose the names of a whitelist are.
     pub(crate) class: Class,
-    /// Which kinds of indicators its expressions are for.
+    /// Which kinds of indicators it is for.
     pub(crate) kinds: Kinds,
     entries: usize,
     index: IndexBuilder,
@@ -234,7 +237,7 @@ impl ListBuilder {
     /// The list. Without a version of its own it is called after `digest`, one of its content.
     pub(crate) fn finish(self, digest: String) -> io::Result<List> {
         let records = self.records.finish()?;
-        let patterns = Patterns::new(&self.expressions, self.kinds).map_err(|error| {
+        let patterns = Patterns::new(&self.expressions).map_err(|error| {
             let reason = format!("its expressions are too many: {error}");
             io::Error::new(io::ErrorKind::InvalidData, reason)
         })?;
@@ -248,6 +251,7 @@ impl ListBuilder {
             index: self.index.finish(&records)?,
             nets: self.nets,
             patterns,
+            kinds: self.kinds,
             fewest_labels: self.fewest_labels,
             records,
             set_aside: self.set_aside,
@@ -400,6 +404,9 @@ impl List {
         question: &Question<'_>,
         counts: &dyn Fn(&Entry) -> bool,
     ) -> Option<Hit<'_>> {
+        if !self.kinds.includes(question.indicator) {
+            return None;
+        }
         let mut seen = Seen {
             counts,
             closest: None,

@@ -16,45 +16,8 @@ const MAX_SIZE: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Patterns {
     set: RegexSet,
-    kinds: Kinds,
     /// Where each expression's entry stands.
     entries: Vec<Offset>,
-}
-
-/// Which kinds of indicators a list's expressions are meant for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kinds {
-    /// Addresses and ranges.
-    pub(crate) ip: bool,
-    pub(crate) domain: bool,
-    pub(crate) url: bool,
-    pub(crate) email: bool,
-    pub(crate) hash: bool,
-}
-
-impl Default for Kinds {
-    /// All of them.
-    fn default() -> Self {
-        Kinds {
-            ip: true,
-            domain: true,
-            url: true,
-            email: true,
-            hash: true,
-        }
-    }
-}
-
-impl Kinds {
-    fn includes(self, indicator: &Indicator) -> bool {
-        match indicator {
-            Indicator::Ip(_) | Indicator::Range(_) => self.ip,
-            Indicator::Domain(_) => self.domain,
-            Indicator::Url(_) => self.url,
-            Indicator::Email(_) => self.email,
-            Indicator::Hash(_) => self.hash,
-        }
-    }
 }
 
 impl Patterns {
@@ -62,24 +25,20 @@ impl Patterns {
     ///
     /// # Errors
     /// When they are too large together.
-    pub(crate) fn new(
-        expressions: &[(String, Offset)],
-        kinds: Kinds,
-    ) -> Result<Patterns, regex::Error> {
+    pub(crate) fn new(expressions: &[(String, Offset)]) -> Result<Patterns, regex::Error> {
         let set = RegexSetBuilder::new(expressions.iter().map(|(expression, _)| expression))
             .case_insensitive(true)
             .size_limit(SIZE_LIMIT)
             .build()?;
         Ok(Patterns {
             set,
-            kinds,
             entries: expressions.iter().map(|(_, at)| *at).collect(),
         })
     }
 
     /// Where the last entry stands whose expression is found in the indicator.
     pub(crate) fn find(&self, indicator: &Indicator) -> Option<Offset> {
-        if self.set.is_empty() || !self.kinds.includes(indicator) {
+        if self.set.is_empty() {
             return None;
         }
         self.find_in(&indicator.to_string())
@@ -87,7 +46,7 @@ impl Patterns {
 
     /// The same for the host of a URL.
     pub(crate) fn find_host(&self, host: &Host) -> Option<Offset> {
-        if self.set.is_empty() || !self.kinds.url {
+        if self.set.is_empty() {
             return None;
         }
         match host {

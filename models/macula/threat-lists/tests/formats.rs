@@ -229,6 +229,62 @@ async fn a_warninglist_speaks_only_of_the_kinds_it_names() {
     );
 }
 
+/// Whatever it compares by: the host of a URL is not cleared by a list that is meant for addresses or names alone.
+#[tokio::test]
+async fn a_warninglist_of_any_type_speaks_only_of_the_kinds_it_names() {
+    for (comparison, value, attributes, of_it, not_of_it) in [
+        (
+            "cidr",
+            "198.51.100.0/24",
+            "ip-src",
+            "198.51.100.7",
+            "http://198.51.100.7/x",
+        ),
+        (
+            "hostname",
+            "good.test",
+            "domain",
+            "good.test",
+            "http://good.test/x",
+        ),
+        (
+            "hostname",
+            "good.test",
+            "url",
+            "http://good.test/x",
+            "a@good.test",
+        ),
+        (
+            "string",
+            "good.test",
+            "hostname",
+            "good.test",
+            "http://good.test/",
+        ),
+        (
+            "regex",
+            "^good",
+            "domain",
+            "good.test",
+            "http://good.test/x",
+        ),
+        (
+            "substring",
+            "good",
+            "url",
+            "http://good.test/x",
+            "good.test",
+        ),
+    ] {
+        let list = format!(
+            r#"{{"type": "{comparison}", "matching_attributes": ["{attributes}"], "list": ["{value}"]}}"#
+        );
+        let found = found("whitelist.json", &list, &[of_it, not_of_it]).await;
+        let told = [found[0].is_some(), found[1].is_some()];
+        assert_eq!(told, [true, false], "{comparison} {attributes}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn of_a_stix_bundle_the_simple_patterns_that_are_still_valid_are_taken() {
     let indicator = |more: &str, pattern: &str| {

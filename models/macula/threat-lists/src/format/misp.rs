@@ -6,9 +6,10 @@ use std::io;
 use serde_json::Value;
 
 use super::invalid;
+use crate::kinds::Kinds;
 use crate::line::{Entry, Pattern, parse_pattern};
 use crate::list::ListBuilder;
-use crate::patterns::{self, Kinds};
+use crate::patterns;
 
 /// How a list's values are to be compared.
 #[derive(Clone, Copy)]
