@@ -1,11 +1,12 @@
 //! What the text of a name tells, without asking anybody: a source of features that always answers.
 //!
 //! How familiar a name looks is told by the tables of the DGA detector: how common its runs of characters are in labels of
-//! popular sites, and how likely they follow each other there.
+//! popular sites, and how likely they follow each other there. What else the detector looks at, and the text alone does not tell
+//! below, is taken from its row as well.
 
 use std::sync::{Arc, LazyLock};
 
-use dga::features::{FEATURES as ROW, Group, row};
+use dga::features::{FEATURES as ROW, Group, Row, row};
 use dga::model_files::ModelFiles;
 use dga::ngrams::{Levels, Tables};
 use futures_util::FutureExt;
@@ -48,11 +49,11 @@ const FEATURES: [(&str, ValueType); 15] = [
 static SPECS: LazyLock<Vec<FeatureSpec>> = LazyLock::new(|| {
     let gatherer: Arc<str> = NAME.into();
     let of_text = FEATURES.map(|(name, value_type)| (name.into(), value_type));
-    let familiar = FAMILIAR.iter().map(|(_, name)| {
-        let name = format!("{NAME}_{name}").into();
-        (name, ValueType::Number)
+    let of_row = OF_ROW.iter().map(|feature| {
+        let name = format!("{NAME}_{}", feature.name).into();
+        (name, feature.value_type)
     });
-    let features = of_text.into_iter().chain(familiar);
+    let features = of_text.into_iter().chain(of_row);
     let spec = |(name, value_type)| FeatureSpec {
         name,
         category: Category::Lexical,
@@ -62,14 +63,54 @@ static SPECS: LazyLock<Vec<FeatureSpec>> = LazyLock::new(|| {
     features.map(spec).collect()
 });
 
-/// Where in a row of the detector the features of familiarity are, and what they are called there.
-static FAMILIAR: LazyLock<Vec<(usize, &str)>> = LazyLock::new(|| {
-    let tells = |(_, feature): &(usize, &dga::features::Feature)| match feature.group {
-        Group::Familiarity | Group::Flow => true,
-        Group::Shape | Group::Digits | Group::Sound => false,
-    };
-    let found = ROW.iter().enumerate().filter(tells);
-    found.map(|(at, feature)| (at, feature.name)).collect()
+/// What of a row of the detector the text alone does not tell, by its name there, the name here and the type of its values.
+const SHAPE_OF_ROW: [(&str, &str, ValueType); 8] = [
+    ("repeats", "repeats", ValueType::Number),
+    ("first_digit", "first_digit", ValueType::Flag),
+    ("last_digit", "last_digit", ValueType::Flag),
+    ("hex_share", "hex_share", ValueType::Number),
+    // `lexical_vowel_share` is that of all characters.
+    ("vowel_share", "vowels_of_letters", ValueType::Number),
+    ("vowel_run", "longest_vowels", ValueType::Number),
+    ("alternation", "alternation", ValueType::Number),
+    ("rare_share", "rare_share", ValueType::Number),
+];
+
+/// A feature that is taken from a row of the detector.
+struct OfRow {
+    at: usize,
+    name: &'static str,
+    value_type: ValueType,
+}
+
+impl OfRow {
+    fn read(&self, row: &Row) -> Reading {
+        let number = row[self.at];
+        match self.value_type {
+            ValueType::Flag => Reading::Value(Value::Flag(number > 0.5)),
+            ValueType::Number | ValueType::Text => Reading::number(f64::from(number)),
+        }
+    }
+}
+
+/// All that is taken from a row: what is familiar, and what the text alone does not tell.
+static OF_ROW: LazyLock<Vec<OfRow>> = LazyLock::new(|| {
+    let found = ROW.iter().enumerate().filter_map(|(at, feature)| {
+        let (name, value_type) = match feature.group {
+            Group::Familiarity | Group::Flow => (feature.name, ValueType::Number),
+            Group::Shape | Group::Digits | Group::Sound => {
+                let mut shape = SHAPE_OF_ROW.iter();
+                let (_, name, value_type) = shape.find(|(there, ..)| *there == feature.name)?;
+                (*name, *value_type)
+            }
+        };
+        Some(OfRow {
+            at,
+            name,
+            value_type,
+        })
+    });
+    found.collect()
 });
 
 /// The text of names.
@@ -90,7 +131,7 @@ impl Source for LexicalSource {
     }
 
     fn version(&self) -> &str {
-        "2"
+        "3"
     }
 
     fn subject(&self, question: &Question) -> Option<String> {
@@ -132,17 +173,14 @@ fn readings_by(name: &str, real: &impl Levels) -> Vec<(Arc<str>, Reading)> {
     let row = row(label.as_bytes(), real);
     // Of a name in another script the letters say nothing.
     let is_known_script = !label.starts_with("xn--");
-    let familiar = FAMILIAR.iter().map(|(at, _)| {
+    let of_row = OF_ROW.iter().map(|feature| {
         if is_known_script {
-            Reading::number(f64::from(row[*at]))
+            feature.read(&row)
         } else {
             Reading::Missing(Missing::NotApplicable)
         }
     });
-    let told = of_text(name)
-        .map(Reading::Value)
-        .into_iter()
-        .chain(familiar);
+    let told = of_text(name).map(Reading::Value).into_iter().chain(of_row);
     let names = SPECS.iter().map(|spec| spec.name.clone());
     names.zip(told).collect()
 }
@@ -245,13 +283,48 @@ mod tests {
     #[test]
     fn of_a_name_in_another_script_nothing_is_said_about_how_familiar_it_looks() {
         for (feature, reading) in readings("www.xn--mnchen-3ya.de") {
+            let mut of_row = OF_ROW.iter();
             assert_eq!(
                 reading.value().is_none(),
-                FAMILIAR
-                    .iter()
-                    .any(|(_, name)| *feature == *format!("{NAME}_{name}")),
+                of_row.any(|one| *feature == *format!("{NAME}_{}", one.name)),
                 "{feature}"
             );
+        }
+    }
+
+    #[test]
+    fn everything_that_the_detector_looks_at_is_told() {
+        // Under another name, where the text alone tells the same.
+        let of_text = [
+            ("length", "lexical_registered_length"),
+            ("entropy", "lexical_entropy"),
+            ("distinct_share", "lexical_distinct_share"),
+            ("hyphens", "lexical_hyphens"),
+            ("digit_share", "lexical_digit_share"),
+            ("digit_run", "lexical_longest_digits"),
+            ("switches", "lexical_switches"),
+            ("consonant_run", "lexical_longest_consonants"),
+        ];
+        for label in ["wikipedia", "9a1bb-ee0ffx2", "qxwzkvj", "0", "aeiou-77"] {
+            let readings = readings(&format!("{label}.org"));
+            let seen = row(label.as_bytes(), &*TABLES);
+            for (at, feature) in ROW.iter().enumerate() {
+                let told = of_text.iter().find(|(there, _)| *there == feature.name);
+                let name = match told {
+                    Some((_, name)) => (*name).to_owned(),
+                    None => {
+                        let of_row = OF_ROW.iter().find(|one| one.at == at);
+                        format!("{NAME}_{}", of_row.unwrap().name)
+                    }
+                };
+                let (_, reading) = readings.iter().find(|(own, _)| **own == *name).unwrap();
+                let told = match reading.value().unwrap() {
+                    Value::Number(number) => *number,
+                    Value::Flag(flag) => f64::from(u8::from(*flag)),
+                    Value::Text(text) => panic!("{name} is `{text}`"),
+                };
+                assert!((told - f64::from(seen[at])).abs() < 1e-5, "{label}: {name}");
+            }
         }
     }
 
