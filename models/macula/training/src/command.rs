@@ -1,6 +1,7 @@
 //! The commands: `gather`, `enrich`, `select`, `train`, `evaluate` and `export`, and the one that does the first two at once as
 //! `ml_eval -t trainingset -f raw-out -r enriched-out` always did.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
@@ -19,10 +20,11 @@ use serde::Serialize;
 use crate::evaluation;
 use crate::labelled::{self, Labelled, LabelledError};
 use crate::lexical::LexicalSource;
-use crate::report;
+use crate::quality::{Above, Judged, Quality, QualityAbove};
+use crate::report::{self, Measured};
 use crate::rows::{self, Row, RowsError};
 use crate::selection;
-use crate::training::{self, About, LearnError, Learned, Quality, Recipe};
+use crate::training::{self, About, LearnError, Learned, Recipe};
 
 /// How long questions under way are waited for at the end.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -72,10 +74,11 @@ pub enum Step {
 /// What is gathered.
 #[derive(Args, Clone, Debug)]
 pub struct GatherArgs {
-    /// The labelled set: `indicator,label` lines, or NDJSON
+    /// The labelled set: `indicator,label` lines, or NDJSON. A heading may name further columns (fields, in NDJSON): `weight`, how
+    /// much an indicator counts in training, and `training_only`, whether it is only learned from and no fold is measured on it
     #[arg(short = 't', long)]
     trainingset: PathBuf,
-    /// The third column of its heading, or its field, that names the family of each indicator
+    /// The column of its heading, or its field, that names the family of each indicator
     #[arg(long, value_name = "COLUMN", default_value = labelled::FAMILY)]
     group: String,
     /// Where the gathered rows go
@@ -124,7 +127,7 @@ impl Counted {
 #[derive(Args, Clone, Debug)]
 pub struct EvaluateArgs {
     /// The model's folder; without it, models are made of the rows and measured on those left out
-    #[arg(short, long, conflicts_with_all = ["smallest_family", "rounds", "depth", "keep_gain", "without", "folds", "seed"])]
+    #[arg(short, long, conflicts_with_all = ["smallest_family", "rounds", "depth", "eta", "lambda", "min_child_weight", "subsample", "colsample", "keep_gain", "without", "folds", "seed"])]
     model: Option<PathBuf>,
     /// The enriched rows; those of a family left out are the malicious ones with the same `family`
     #[arg(short = 'r', long)]
@@ -135,6 +138,9 @@ pub struct EvaluateArgs {
     /// How many malicious rows a family must have to be left out
     #[arg(long, value_name = "ROWS", default_value_t = 10)]
     smallest_family: usize,
+    /// Tell the figures also of those rows alone whose feature is above a number
+    #[arg(long, value_name = "FEATURE=NUMBER")]
+    above: Option<Above>,
     #[command(flatten)]
     recipe: RecipeArgs,
 }
@@ -148,6 +154,21 @@ pub struct RecipeArgs {
     /// How deep
     #[arg(long, default_value_t = Recipe::default().max_depth)]
     depth: usize,
+    /// By how much each tree's answer is shrunk
+    #[arg(long, default_value_t = Recipe::default().eta)]
+    eta: f64,
+    /// How strongly leaves are drawn to zero
+    #[arg(long, default_value_t = Recipe::default().lambda)]
+    lambda: f64,
+    /// The weight (sum of hessians) each side of a split has to keep
+    #[arg(long, value_name = "WEIGHT", default_value_t = Recipe::default().min_child_weight)]
+    min_child_weight: f64,
+    /// The share of the rows each tree sees
+    #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().subsample)]
+    subsample: f64,
+    /// The share of the columns each tree may use
+    #[arg(long, value_name = "SHARE", default_value_t = Recipe::default().colsample)]
+    colsample: f64,
     /// The share of the gain that the features kept make up
     #[arg(long, default_value_t = Recipe::default().keep_gain)]
     keep_gain: f64,
@@ -189,6 +210,9 @@ pub struct TrainArgs {
     /// Where the report goes (HTML)
     #[arg(long)]
     report: Option<PathBuf>,
+    /// Tell the figures also of those rows alone whose feature is above a number
+    #[arg(long, value_name = "FEATURE=NUMBER")]
+    above: Option<Above>,
     #[command(flatten)]
     recipe: RecipeArgs,
 }
@@ -211,11 +235,15 @@ impl RecipeArgs {
         Recipe {
             rounds: self.rounds,
             max_depth: self.depth,
+            eta: self.eta,
+            lambda: self.lambda,
+            min_child_weight: self.min_child_weight,
+            subsample: self.subsample,
+            colsample: self.colsample,
             keep_gain: self.keep_gain,
             without: self.without.clone(),
             folds: self.folds,
             seed: self.seed,
-            ..Recipe::default()
         }
     }
 }
@@ -239,7 +267,7 @@ pub async fn run(step: Step, out: &mut (impl Write + Send)) -> Result<(), Comman
         Step::Select { rows, recipe } => select(&rows, &recipe.recipe(), out),
         Step::Train(args) => train(&args, out),
         Step::Evaluate(args) => match &args.model {
-            Some(model) => measure(model, &args.rows, args.report.as_deref(), out),
+            Some(model) => measure(model, &args, out),
             None => evaluate(&args, out),
         },
         Step::Export { model, out } => export(&model, &out),
@@ -281,10 +309,14 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
                 indicator,
                 label,
                 family,
+                weight,
+                training_only,
             } = one;
             Row {
                 label,
                 family,
+                weight,
+                training_only,
                 gathered: gatherers.gather(&indicator, options).await,
             }
         }
@@ -305,14 +337,13 @@ fn enrich(mut rows: Vec<Row>, counted: &HashSet<String>, path: &Path) -> Result<
     Ok(rows::write(path, &rows)?)
 }
 
-fn learn(path: &Path, recipe: &Recipe) -> Result<(Vec<Row>, Learned), CommandError> {
-    let rows = rows::read(path)?;
-    let learned = training::learn(&rows, recipe, |done, of| progress("learned", done, of))?;
-    Ok((rows, learned))
+fn learn<'r>(rows: &'r [Row], recipe: &Recipe) -> Result<Learned<'r>, LearnError> {
+    training::learn(rows, recipe, |done, of| progress("learned", done, of))
 }
 
 fn select(path: &Path, recipe: &Recipe, out: &mut impl Write) -> Result<(), CommandError> {
-    let (rows, learned) = learn(path, recipe)?;
+    let rows = rows::read(path)?;
+    let learned = learn(&rows, recipe)?;
     let mut kept = learned.importance;
     kept.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     for (name, share) in &kept {
@@ -332,7 +363,9 @@ fn select(path: &Path, recipe: &Recipe, out: &mut impl Write) -> Result<(), Comm
 
 fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let recipe = args.recipe.recipe();
-    let (rows, learned) = learn(&args.rows, &recipe)?;
+    let rows = rows::read(&args.rows)?;
+    let learned = learn(&rows, &recipe)?;
+    let above = learned.above(args.above.as_ref())?;
     let about = About {
         name: args.name.clone(),
         version: args.model_version.clone(),
@@ -346,28 +379,39 @@ fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
         },
         minimum_coverage: args.minimum_coverage,
     };
-    let model = training::bundle(&learned, &rows, &recipe, &about)?;
+    let model = training::bundle(&learned, &rows, &recipe, &about, above.as_ref())?;
     model.bundle().write(&args.out)?;
     if let Some(path) = &args.report {
-        let on = format!("{} folds of the rows it was made of", recipe.folds);
-        let title = format!("{} {}", about.name, about.version);
-        let page = report::page(&title, &on, &learned.scores, &learned.importance);
+        let page = report::page(&Measured {
+            title: &format!("{} {}", about.name, about.version),
+            on: &format!("{} folds of the rows it was made of", recipe.folds),
+            scores: &learned.scores,
+            above: above.as_ref(),
+            importance: &learned.importance,
+        });
         write(path, page.as_bytes())?;
     }
-    tell(&Quality::of(&learned.scores), out)
+    tell(&Told::of(&learned.scores, above), out)
 }
 
 fn evaluate(args: &EvaluateArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let recipe = args.recipe.recipe();
     let rows = rows::read(&args.rows)?;
+    let above = args.above.as_ref();
     let (evaluation, learned) =
-        evaluation::evaluate(&rows, &recipe, args.smallest_family, progress)?;
+        evaluation::evaluate(&rows, &recipe, above, args.smallest_family, progress)?;
     if let Some(path) = &args.report {
-        let on = format!("{} folds of {}", recipe.folds, args.rows.display());
-        let (scores, importance) = (&learned.scores, &learned.importance);
-        let title = "What a model of these rows is worth";
-        let page = report::page_of_recipe(title, &on, scores, importance, &evaluation);
-        write(path, page.as_bytes())?;
+        let measured = Measured {
+            title: "What a model of these rows is worth",
+            on: &format!("{} folds of {}", recipe.folds, file_name(&args.rows)),
+            scores: &learned.scores,
+            above: evaluation.folds_above.as_ref(),
+            importance: &learned.importance,
+        };
+        write(
+            path,
+            report::page_of_recipe(&measured, &evaluation).as_bytes(),
+        )?;
     }
     if evaluation.unseen.is_empty() {
         let hint =
@@ -377,24 +421,51 @@ fn evaluate(args: &EvaluateArgs, out: &mut impl Write) -> Result<(), CommandErro
     tell(&evaluation, out)
 }
 
-fn measure(
-    model: &Path,
-    rows: &Path,
-    report: Option<&Path>,
-    out: &mut impl Write,
-) -> Result<(), CommandError> {
+fn measure(model: &Path, args: &EvaluateArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let model = IndicatorModel::load(Bundle::read(model)?)?;
     let trees = model.bundle().trees(model.manifest())?;
     let predictor = Predictor::new(&trees);
-    let read = rows::read(rows)?;
-    let [benign, malicious] = training::judged(&predictor, &model.manifest().features, &read);
-    let scores = Scores::new(benign, malicious);
-    if let Some(path) = report {
-        let on = rows.display().to_string();
-        let title = format!("{} {}", model.manifest().name, model.manifest().version);
-        write(path, report::page(&title, &on, &scores, &[]).as_bytes())?;
+    let read = rows::read(&args.rows)?;
+    let measured: Vec<&Row> = read.iter().filter(|row| !row.training_only).collect();
+    let margins = training::margins(&predictor, &model.manifest().features, &measured);
+    let judged: Judged = measured.into_iter().zip(margins).collect();
+    let scores = judged.scores();
+    let above = args.above.as_ref().map(|above| judged.only(above));
+    let above = above.transpose()?;
+    if let Some(path) = &args.report {
+        let page = report::page(&Measured {
+            title: &format!("{} {}", model.manifest().name, model.manifest().version),
+            on: &file_name(&args.rows),
+            scores: &scores,
+            above: above.as_ref(),
+            importance: &[],
+        });
+        write(path, page.as_bytes())?;
     }
-    tell(&Quality::of(&scores), out)
+    tell(&Told::of(&scores, above), out)
+}
+
+/// A file as a report names it. Where it lay is no business of whoever reads the report.
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// The figures of a model.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    quality: Quality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above: Option<QualityAbove>,
+}
+
+impl Told {
+    fn of(scores: &Scores, above: Option<QualityAbove>) -> Told {
+        Told {
+            quality: Quality::of(scores),
+            above,
+        }
+    }
 }
 
 fn export(model: &Path, out: &Path) -> Result<(), CommandError> {

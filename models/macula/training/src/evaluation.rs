@@ -1,10 +1,13 @@
 //! What a recipe is worth on what it has not learned from.
 //!
 //! Twice: on folds of the rows, where each is judged by a model that has not seen it; and on families left out, where the rows of
-//! each family are judged by a model that has seen none of that family, nor of what was registered for it. The second is what new
-//! malware is like. The benign rows that set the threshold are left out in both.
+//! each family are judged by a model that has seen no row that names that family, nor of what was registered for it. Rows that name
+//! no family stay, and some may be of the one left out without saying so; how far the second is what new malware is like depends
+//! on that. The benign rows that set the threshold are left out in both.
+//!
+//! Rows for training only are in no fold, but the family that they name leaves training with them, and is judged by them, too.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use boosted_trees::Predictor;
 use indicator_model::Contract;
@@ -12,9 +15,10 @@ use model_evaluation::metrics::{Estimate, Scores, mean};
 use serde::Serialize;
 
 use crate::labelled::Label;
+use crate::quality::{Above, Judged, Quality, QualityAbove};
 use crate::rows::Row;
 use crate::selection;
-use crate::training::{LearnError, Learned, Quality, Recipe, grow, judged, learn};
+use crate::training::{LearnError, Learned, Recipe, grow, held_out, learn, margins};
 
 /// With fewer rows of a label there is nothing to learn.
 const FEWEST: usize = 10;
@@ -24,6 +28,9 @@ const FEWEST: usize = 10;
 pub struct Evaluation {
     /// On folds.
     pub folds: Quality,
+    /// On folds, those rows alone whose feature is above a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds_above: Option<QualityAbove>,
     /// Each fold alone: the area under the ROC curve, and the share found at 1 % false alarms.
     pub each_fold: Vec<(f64, f64)>,
     /// On families left out.
@@ -47,17 +54,18 @@ pub struct Unseen {
     pub found_at_1_percent: Estimate,
 }
 
-/// Measures a recipe, and learns from all rows. A family is left out if it has at least `smallest` malicious rows. `progress`
-/// hears what was done, as how many of how many.
+/// Measures a recipe, and learns from all rows. The folds are told of once more for the rows `above`, by the same models. A family
+/// is left out if it has at least `smallest` malicious rows. `progress` hears what was done, as how many of how many.
 ///
 /// # Errors
 /// When the rows allow no training.
-pub fn evaluate(
-    rows: &[Row],
+pub fn evaluate<'r>(
+    rows: &'r [Row],
     recipe: &Recipe,
+    above: Option<&Above>,
     smallest: usize,
     mut progress: impl FnMut(&str, usize, usize),
-) -> Result<(Evaluation, Learned), LearnError> {
+) -> Result<(Evaluation, Learned<'r>), LearnError> {
     let learned = learn(rows, recipe, |done, of| progress("learned", done, of))?;
     let mut families: BTreeMap<&str, usize> = BTreeMap::new();
     let malicious = rows.iter().filter(|row| row.label == Label::Malicious);
@@ -84,6 +92,7 @@ pub fn evaluate(
         .collect();
     let evaluation = Evaluation {
         folds: Quality::of(&learned.scores),
+        folds_above: learned.above(above)?,
         each_fold: learned.each_fold.clone(),
         unseen_mean: (!found.is_empty()).then(|| mean(&found)),
         unseen,
@@ -95,16 +104,11 @@ pub fn evaluate(
 /// Judges a family by a model of the others; `None` when these are too few.
 fn left_out(rows: &[Row], recipe: &Recipe, family: &str) -> Result<Option<Unseen>, LearnError> {
     // One fold of the benign rows sets the threshold.
-    let is_held = |row: &&Row| match row.label {
+    let is_held = |row: &Row| match row.label {
         Label::Malicious => row.family.as_deref() == Some(family),
-        Label::Benign => row.fold(recipe.folds) == 0,
+        Label::Benign => !row.training_only && row.fold(recipe.folds) == 0,
     };
-    let (held, others): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(is_held);
-    let seen: HashSet<String> = held.iter().map(|row| row.registration()).collect();
-    let others: Vec<&Row> = others
-        .into_iter()
-        .filter(|row| !seen.contains(&row.registration()))
-        .collect();
+    let (held, others) = held_out(rows, is_held);
     let count = |rows: &[&Row], label| rows.iter().filter(|row| row.label == label).count();
     let too_few = [Label::Benign, Label::Malicious]
         .iter()
@@ -120,9 +124,9 @@ fn left_out(rows: &[Row], recipe: &Recipe, family: &str) -> Result<Option<Unseen
     let gains = grow(&others, &everything, recipe)?.total_gain();
     let contract = selection::most_useful(&everything, &gains, recipe.keep_gain)?;
     let predictor = Predictor::new(&grow(&others, &contract, recipe)?);
-    let [benign, malicious] = judged(&predictor, &contract, held);
-    let rows = malicious.len();
-    let scores = Scores::new(benign, malicious);
+    let margins = margins(&predictor, &contract, &held);
+    let rows = count(&held, Label::Malicious);
+    let scores = held.into_iter().zip(margins).collect::<Judged>().scores();
     Ok(Some(Unseen {
         family: family.to_owned(),
         rows,

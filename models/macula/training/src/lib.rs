@@ -9,6 +9,7 @@ pub mod command;
 pub mod evaluation;
 pub mod labelled;
 pub mod lexical;
+pub mod quality;
 pub mod report;
 pub mod rows;
 pub mod selection;

@@ -7,34 +7,42 @@ use model_evaluation::figures::{bars, escaped, figure, precision, reliability, r
 use model_evaluation::metrics::Scores;
 
 use crate::evaluation::Evaluation;
-use crate::training::Quality;
+use crate::quality::{Quality, QualityAbove};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2733}\
     h1,h2{font-weight:600}table{border-collapse:collapse}td,th{padding:.25rem .75rem;text-align:left;border-bottom:1px solid #dde3ea}\
     svg{max-width:100%;height:auto}figure{margin:0}figcaption{color:#51606f}\
     .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(24rem,1fr));gap:1.5rem}";
 
-/// The page of a model. `on` says what the scores are of; `importance` may be empty.
-pub fn page(title: &str, on: &str, scores: &Scores, importance: &[(Arc<str>, f64)]) -> String {
-    whole(title, &measured(title, on, scores, importance))
+/// What a page tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<'a> {
+    /// Of which model.
+    pub title: &'a str,
+    /// What the scores are of.
+    pub on: &'a str,
+    /// The scores.
+    pub scores: &'a Scores,
+    /// The same for some of the rows alone.
+    pub above: Option<&'a QualityAbove>,
+    /// The share of the gain of each feature; may be empty.
+    pub importance: &'a [(Arc<str>, f64)],
+}
+
+/// The page of a model.
+pub fn page(measured: &Measured) -> String {
+    whole(measured.title, &body(measured))
 }
 
 /// The page of a recipe that was measured on folds, as [`page`] has it, and on families left out.
-pub fn page_of_recipe(
-    title: &str,
-    on: &str,
-    scores: &Scores,
-    importance: &[(Arc<str>, f64)],
-    evaluation: &Evaluation,
-) -> String {
-    let body = measured(title, on, scores, importance) + &unseen(evaluation);
-    whole(title, &body)
+pub fn page_of_recipe(measured: &Measured, evaluation: &Evaluation) -> String {
+    whole(measured.title, &(body(measured) + &unseen(evaluation)))
 }
 
 fn unseen(evaluation: &Evaluation) -> String {
     let mut html = String::from(
-        "<h2>On families left out of training</h2><p>Each family's rows are judged by a model that has seen none of them, at the \
-         threshold that 1 % of benign rows reach.</p>",
+        "<h2>On families left out of training</h2><p>Each family's rows are judged by a model that has seen no row of that name, at the \
+         threshold that 1 % of benign rows reach. Rows that name no family stay in training.</p>",
     );
     if let Some(mean) = &evaluation.unseen_mean {
         let _ = write!(html, "<p>Mean over families: {mean}.</p>");
@@ -65,23 +73,28 @@ fn unseen(evaluation: &Evaluation) -> String {
     html
 }
 
-fn measured(title: &str, on: &str, scores: &Scores, importance: &[(Arc<str>, f64)]) -> String {
+fn body(measured: &Measured) -> String {
+    let (scores, importance) = (measured.scores, measured.importance);
     let quality = Quality::of(scores);
     let mut body = String::new();
     let _ = write!(
         body,
         "<h1>{}</h1><p>Measured on {}: {} benign and {} malicious. Bounds hold 95 of 100 samples like these.</p><table>",
-        escaped(title),
-        escaped(on),
+        escaped(measured.title),
+        escaped(measured.on),
         quality.benign,
         quality.malicious
     );
-    for (name, estimate) in [
-        ("Area under the ROC curve", quality.auc),
-        ("Found at 1 % false alarms", quality.found_at_1_percent),
-        ("Found at 0.1 % false alarms", quality.found_at_0_1_percent),
-    ] {
-        let _ = write!(body, "<tr><td>{name}</td><td>{estimate}</td></tr>");
+    body += &figures(&quality);
+    if let Some(QualityAbove { above, quality }) = measured.above {
+        let _ = write!(
+            body,
+            "</table><p>Of these alone with {}: {} benign and {} malicious.</p><table>",
+            escaped(&above.to_string()),
+            quality.benign,
+            quality.malicious
+        );
+        body += &figures(quality);
     }
     body += "</table><div class=\"plots\">";
     body += &figure(&roc(scores), "ROC: malicious ones found, by false alarms");
@@ -104,6 +117,18 @@ fn measured(title: &str, on: &str, scores: &Scores, importance: &[(Arc<str>, f64
         );
     }
     body
+}
+
+fn figures(quality: &Quality) -> String {
+    let mut rows = String::new();
+    for (name, estimate) in [
+        ("Area under the ROC curve", quality.auc),
+        ("Found at 1 % false alarms", quality.found_at_1_percent),
+        ("Found at 0.1 % false alarms", quality.found_at_0_1_percent),
+    ] {
+        let _ = write!(rows, "<tr><td>{name}</td><td>{estimate}</td></tr>");
+    }
+    rows
 }
 
 fn whole(title: &str, body: &str) -> String {

@@ -10,7 +10,7 @@ use indicators::Indicator;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::labelled::Label;
+use crate::labelled::{Label, Weight};
 use crate::lexical;
 
 /// A labelled indicator with its features.
@@ -21,6 +21,12 @@ pub struct Row {
     /// With which others it belongs together, if anybody says. No model learns from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
+    /// How much it counts in training.
+    #[serde(default, skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
+    /// Whether it is only learned from, and never measured on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub training_only: bool,
     /// What is known about it.
     #[serde(flatten)]
     pub gathered: Gathered,
@@ -126,6 +132,12 @@ pub fn digest(rows: &[Row]) -> String {
     let mut hash = Sha256::new();
     for row in rows {
         hash.update(format!("{:?} {}", row.label, row.gathered.indicator));
+        if !row.weight.is_one() {
+            hash.update(format!(" weight {}", row.weight.get()));
+        }
+        if row.training_only {
+            hash.update(" for training only");
+        }
         for feature in &row.gathered.features {
             hash.update(format!(" {}={:?}", feature.name, feature.reading));
         }

@@ -1,6 +1,6 @@
 //! From rows to a bundle: folds to measure and to calibrate on, and then a model of all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,10 +12,11 @@ use indicator_model::{
     TrainingData,
 };
 use model_evaluation::calibration::Calibration;
-use model_evaluation::metrics::{Estimate, Scores};
+use model_evaluation::metrics::Scores;
 use serde::{Deserialize, Serialize};
 
 use crate::labelled::Label;
+use crate::quality::{Above, Judged, Quality, QualityAbove};
 use crate::rows::{self, Row};
 use crate::selection;
 
@@ -32,8 +33,14 @@ pub struct Recipe {
     pub max_depth: usize,
     /// By how much each tree's answer is shrunk.
     pub eta: f64,
+    /// How strongly leaves are drawn to zero.
+    pub lambda: f64,
+    /// The weight (sum of hessians) each side of a split has to keep.
+    pub min_child_weight: f64,
     /// The share of the rows each tree sees.
     pub subsample: f64,
+    /// The share of the columns each tree may use.
+    pub colsample: f64,
     /// The share of the whole gain that the features kept must make up; 1 keeps every feature that gained anything.
     pub keep_gain: f64,
     /// Features that are not looked at, for they tell where a row came from and not what it is.
@@ -50,7 +57,10 @@ impl Default for Recipe {
             rounds: 200,
             max_depth: 5,
             eta: 0.1,
+            lambda: 1.0,
+            min_child_weight: 1.0,
             subsample: 0.8,
+            colsample: 1.0,
             keep_gain: 0.999,
             without: Vec::new(),
             folds: 5,
@@ -61,12 +71,14 @@ impl Default for Recipe {
 
 /// What a training came to.
 #[derive(Debug)]
-pub struct Learned {
+pub struct Learned<'r> {
     /// The trees.
     pub model: Model,
     /// The features they want.
     pub contract: Contract,
-    /// Margins of every row, by a model that had not learned from its fold.
+    /// The margins of every row that is not for training only, by a model that had not learned from its fold.
+    pub judged: Judged<'r>,
+    /// The same as scores.
     pub scores: Scores,
     /// Each fold alone: the area under the ROC curve, and the share found at 1 % false alarms.
     pub each_fold: Vec<(f64, f64)>,
@@ -74,44 +86,27 @@ pub struct Learned {
     pub importance: Vec<(Arc<str>, f64)>,
 }
 
-/// How good a model is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quality {
-    /// Benign rows.
-    pub benign: usize,
-    /// Malicious rows.
-    pub malicious: usize,
-    /// How likely a malicious row scores above a benign one.
-    pub auc: Estimate,
-    /// The share of malicious rows found while 1 % of the benign ones raise an alarm.
-    pub found_at_1_percent: Estimate,
-    /// The same at 0.1 %.
-    pub found_at_0_1_percent: Estimate,
-}
-
-impl Quality {
-    /// The quality that these scores show.
-    pub fn of(scores: &Scores) -> Quality {
-        Quality {
-            benign: scores.negatives().len(),
-            malicious: scores.positives().len(),
-            auc: scores.estimate(Scores::auc),
-            found_at_1_percent: scores.estimate(|scores| scores.recall_at(0.01)),
-            found_at_0_1_percent: scores.estimate(|scores| scores.recall_at(0.001)),
-        }
+impl Learned<'_> {
+    /// The quality on folds of the rows alone whose feature is above a number, if that is asked for.
+    ///
+    /// # Errors
+    /// When there are none of a label.
+    pub fn above(&self, above: Option<&Above>) -> Result<Option<QualityAbove>, LearnError> {
+        above.map(|above| self.judged.only(above)).transpose()
     }
 }
 
 /// Selects features, measures on folds, and trains on all rows. Which features are kept is decided on all rows, so the folds are
-/// blind to everything but that choice. `progress` hears of every step and of how many there are.
+/// blind to everything but that choice. Rows for training only are in no fold: they are learned from whichever is held out, unless
+/// it holds a name of the same registration. `progress` hears of every step and of how many there are.
 ///
 /// # Errors
 /// When the rows allow no training.
-pub fn learn(
-    rows: &[Row],
+pub fn learn<'r>(
+    rows: &'r [Row],
     recipe: &Recipe,
     mut progress: impl FnMut(usize, usize),
-) -> Result<Learned, LearnError> {
+) -> Result<Learned<'r>, LearnError> {
     check(rows, recipe)?;
     let steps = recipe.folds + 2;
     let everything = without(&selection::contract_of(rows)?, &recipe.without)?;
@@ -119,51 +114,55 @@ pub fn learn(
     let first = grow(&all, &everything, recipe)?;
     progress(1, steps);
     let contract = selection::most_useful(&everything, &first.total_gain(), recipe.keep_gain)?;
-    let mut margins = [Vec::new(), Vec::new()];
-    let mut each_fold = Vec::new();
+    let (mut judged, mut each_fold) = (Judged::default(), Vec::new());
     for fold in 0..recipe.folds {
-        let (held, learned): (Vec<&Row>, Vec<&Row>) =
-            rows.iter().partition(|row| row.fold(recipe.folds) == fold);
+        let (held, learned) = held_out(rows, |row| {
+            !row.training_only && row.fold(recipe.folds) == fold
+        });
         // Ranges and words are read off what is learned from alone; the features are those of the whole.
         let of_fold = restricted(&selection::contract_of_refs(&learned)?, &contract)?;
         let predictor = Predictor::new(&grow(&learned, &of_fold, recipe)?);
-        let [benign, malicious] = judged(&predictor, &of_fold, held);
-        margins[0].extend_from_slice(&benign);
-        margins[1].extend_from_slice(&malicious);
-        let scores = Scores::new(benign, malicious);
+        let margins = margins(&predictor, &of_fold, &held);
+        let own: Judged = held.into_iter().zip(margins).collect();
+        let scores = own.scores();
         each_fold.push((scores.auc(), scores.recall_at(0.01)));
+        judged.extend(own);
         progress(fold + 2, steps);
     }
     let model = grow(&all, &contract, recipe)?;
     progress(steps, steps);
-    let [benign, malicious] = margins;
     let gains = selection::gain_of_features(&contract, &model.total_gain());
     let whole: f64 = gains.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     let names = contract.features().iter().map(|f| f.name.clone());
     Ok(Learned {
         importance: names.zip(gains.iter().map(|gain| gain / whole)).collect(),
-        scores: Scores::new(benign, malicious),
+        scores: judged.scores(),
+        judged,
         each_fold,
         model,
         contract,
     })
 }
 
-/// The margins of these rows: of the benign ones, and of the malicious ones.
-pub(crate) fn judged<'r>(
-    predictor: &Predictor,
-    contract: &Contract,
-    rows: impl IntoIterator<Item = &'r Row>,
-) -> [Vec<f32>; 2] {
-    let mut margins = [Vec::new(), Vec::new()];
-    for row in rows {
-        let margin = predictor.margin(&contract.row(&contract.readings(&row.gathered)));
-        margins[usize::from(row.label == Label::Malicious)].push(margin);
-    }
-    margins
+/// The rows that are held out, and those to learn from meanwhile: all others that share no registration with them.
+pub(crate) fn held_out(
+    rows: &[Row],
+    mut is_held: impl FnMut(&Row) -> bool,
+) -> (Vec<&Row>, Vec<&Row>) {
+    let (held, others): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| is_held(row));
+    let seen: HashSet<String> = held.iter().map(|row| row.registration()).collect();
+    let others = others.into_iter();
+    let others = others.filter(|row| !seen.contains(&row.registration()));
+    (held, others.collect())
 }
 
-/// A bundle of what was learned, checked as any other.
+/// The margins of these rows.
+pub(crate) fn margins(predictor: &Predictor, contract: &Contract, rows: &[&Row]) -> Vec<f32> {
+    let margin = |row: &&Row| predictor.margin(&contract.row(&contract.readings(&row.gathered)));
+    rows.iter().map(margin).collect()
+}
+
+/// A bundle of what was learned, checked as any other. `above` is told beside the figures of the folds.
 ///
 /// # Errors
 /// When it would not pass the checks.
@@ -172,6 +171,7 @@ pub fn bundle(
     rows: &[Row],
     recipe: &Recipe,
     about: &About,
+    above: Option<&QualityAbove>,
 ) -> Result<IndicatorModel, LearnError> {
     let predictor = Predictor::new(&learned.model);
     let step = (rows.len() / GOLDEN).max(1);
@@ -189,6 +189,11 @@ pub fn bundle(
     });
     let quality = serde_json::to_value(Quality::of(&learned.scores)).map_err(LearnError::Json)?;
     let recipe = serde_json::to_value(recipe).map_err(LearnError::Json)?;
+    let mut metrics = BTreeMap::from([("folds".into(), quality), ("recipe".into(), recipe)]);
+    if let Some(above) = above {
+        let above = serde_json::to_value(above).map_err(LearnError::Json)?;
+        metrics.insert("folds_above".into(), above);
+    }
     let bundle = Bundle::of(&learned.model, |trees| Manifest {
         form: FORM,
         name: about.name.clone(),
@@ -198,11 +203,14 @@ pub fn bundle(
         features: learned.contract.clone(),
         minimum_coverage: about.minimum_coverage,
         calibration: Calibration::fit(&learned.scores),
-        metrics: BTreeMap::from([("folds".into(), quality), ("recipe".into(), recipe)]),
+        metrics,
         training_data: TrainingData {
             digest: rows::digest(rows),
             rows: rows.len(),
-            malicious: learned.scores.positives().len(),
+            malicious: rows
+                .iter()
+                .filter(|row| row.label == Label::Malicious)
+                .count(),
         },
         golden: golden.collect(),
         trees,
@@ -231,7 +239,8 @@ fn check(rows: &[Row], recipe: &Recipe) -> Result<(), LearnError> {
         return Err(LearnError::Folds);
     }
     for label in [Label::Benign, Label::Malicious] {
-        let count = rows.iter().filter(|row| row.label == label).count();
+        let measured = rows.iter().filter(|row| !row.training_only);
+        let count = measured.filter(|row| row.label == label).count();
         if count < 10 * recipe.folds {
             return Err(LearnError::TooFew {
                 label,
@@ -271,13 +280,21 @@ pub(crate) fn grow(
     let mut dataset = Dataset::new(contract.columns());
     for row in rows {
         let label = f32::from(u8::from(row.label == Label::Malicious));
-        dataset.push(&contract.row(&contract.readings(&row.gathered)), label, 1.0);
+        let weight = row.weight.get() as f32;
+        dataset.push(
+            &contract.row(&contract.readings(&row.gathered)),
+            label,
+            weight,
+        );
     }
     let params = Params {
         rounds: recipe.rounds,
         max_depth: recipe.max_depth,
         eta: recipe.eta,
+        lambda: recipe.lambda,
+        min_child_weight: recipe.min_child_weight,
         subsample: recipe.subsample,
+        colsample: recipe.colsample,
         seed: recipe.seed,
         ..Params::default()
     };
@@ -297,7 +314,9 @@ pub enum LearnError {
     )]
     Feature(String),
     /// Too little to learn from.
-    #[error("there are {count} {label:?} rows; at least {needed} are needed")]
+    #[error(
+        "there are {count} {label:?} rows that are not for training only; at least {needed} are needed"
+    )]
     TooFew {
         /// Which.
         label: Label,
@@ -306,6 +325,9 @@ pub enum LearnError {
         /// How many would do.
         needed: usize,
     },
+    /// Nothing to measure on.
+    #[error("of the rows with {0} there are none that are benign, or none that are malicious")]
+    Above(Above),
     /// No features.
     #[error("the rows' features make no contract")]
     Contract(#[from] ContractError),
@@ -318,4 +340,33 @@ pub enum LearnError {
     /// The bundle.
     #[error("what was learned makes no good bundle")]
     Bundle(#[from] ModelError),
+}
+
+#[cfg(test)]
+mod tests {
+    use gatherers::Gathered;
+
+    use super::*;
+
+    #[test]
+    fn while_a_name_is_held_out_nothing_of_its_registration_is_learned_from() {
+        let row = |indicator: &str, training_only| Row {
+            label: Label::Malicious,
+            family: None,
+            weight: Default::default(),
+            training_only,
+            gathered: Gathered {
+                indicator: indicator.to_owned(),
+                kind: "domain".into(),
+                features: Vec::new(),
+            },
+        };
+        let rows = [
+            row("a.example.co.uk", false),
+            row("b.example.co.uk", true),
+            row("b.other.co.uk", true),
+        ];
+        let (held, others) = held_out(&rows, |row| !row.training_only);
+        assert_eq!((held, others), (vec![&rows[0]], vec![&rows[2]]));
+    }
 }

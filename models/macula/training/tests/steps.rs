@@ -308,6 +308,125 @@ async fn a_recipe_is_measured_on_folds_and_on_families_left_out() {
     assert_eq!(told["not_measured"], serde_json::json!(["copies", "few"]));
 }
 
+/// The set of [`write_families`], of which those of one family count so much and are only learned from.
+fn write_marked(path: &Path, family: &str, weight: &str) {
+    write_families(path);
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines();
+    let mut marked = format!("{},training_only,weight\n", lines.next().unwrap());
+    for line in lines {
+        let is_marked = line.ends_with(&format!(",{family}"));
+        let rest = if is_marked {
+            format!("true,{weight}")
+        } else {
+            ",".to_owned()
+        };
+        marked += &format!("{line},{rest}\n");
+    }
+    std::fs::write(path, marked).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_for_training_only_is_in_no_fold_but_helps_and_leaves_with_its_family() {
+    let folder = TempDir::new().unwrap();
+    let evaluated = async |family: &str, weight: &str| {
+        write_marked(&folder.path().join("set.csv"), family, weight);
+        let prepare = "ml_eval -t @set.csv --group malware -f @raw -r @rows";
+        macula(folder.path(), prepare).await.unwrap();
+        let words = "evaluate -r @rows --rounds 20 --depth 3";
+        json(&macula(folder.path(), words).await.unwrap())
+    };
+    let plain = evaluated("nobody", "1").await;
+    let marked = evaluated("hexes", "0.5").await;
+    let count = |told: &serde_json::Value| told["folds"]["malicious"].as_u64().unwrap();
+    assert_eq!(count(&plain) - count(&marked), 100);
+    assert_eq!(plain["folds"]["benign"], marked["folds"]["benign"]);
+    // Left out of training are the rows of the family that are for training only, too, and it is they that are judged.
+    let hexes = |told: &serde_json::Value| told["unseen"][1].clone();
+    assert_eq!(
+        (&hexes(&marked)["family"], &hexes(&marked)["rows"]),
+        (&"hexes".into(), &100.into())
+    );
+    assert_eq!(
+        hexes(&marked),
+        hexes(&plain),
+        "what a family weighs is of no matter without it"
+    );
+
+    // A model has them among what it was made of, and is not measured on them either.
+    let train = "train -r @rows --kind domain --rounds 20 --depth 3 -o @model";
+    let told = json(&macula(folder.path(), train).await.unwrap());
+    assert_eq!(told["malicious"], marked["folds"]["malicious"]);
+    let model = IndicatorModel::load(Bundle::read(&folder.path().join("model")).unwrap()).unwrap();
+    let data = model.manifest().training_data.clone();
+    assert_eq!((data.rows, data.malicious as u64), (900, count(&plain)));
+    let measured = "evaluate -m @model -r @rows";
+    let told = json(&macula(folder.path(), measured).await.unwrap());
+    assert_eq!(told["malicious"], marked["folds"]["malicious"]);
+    write_marked(&folder.path().join("set.csv"), "hexes", "20");
+    let prepare = "ml_eval -t @set.csv --group malware -f @raw -r @rows";
+    macula(folder.path(), prepare).await.unwrap();
+    macula(folder.path(), &train.replace("@model", "@heavy"))
+        .await
+        .unwrap();
+    let heavy = IndicatorModel::load(Bundle::read(&folder.path().join("heavy")).unwrap()).unwrap();
+    assert_ne!(heavy.manifest().training_data.digest, data.digest);
+    assert_ne!(heavy.manifest().trees, model.manifest().trees);
+}
+
+#[tokio::test]
+async fn figures_are_told_of_some_rows_alone_if_one_asks_for_them() {
+    let folder = TempDir::new().unwrap();
+    write_families(&folder.path().join("set.csv"));
+    let prepare = "ml_eval -t @set.csv --group malware -f @raw -r @rows";
+    macula(folder.path(), prepare).await.unwrap();
+    let told = async |words: &str, number: &str| {
+        let words = format!("{words} --above lexical_registered_length={number} --report @page");
+        macula(folder.path(), &words).await
+    };
+    let recipe = "-r @rows --rounds 10 --depth 3";
+    let train = format!("train {recipe} --kind domain -o @model");
+    let trained = json(&told(&train, "15").await.unwrap());
+    let model = IndicatorModel::load(Bundle::read(&folder.path().join("model")).unwrap()).unwrap();
+    assert_eq!(model.manifest().metrics["folds_above"], trained["above"]);
+    let evaluated = json(&told(&format!("evaluate {recipe}"), "15").await.unwrap());
+    assert_eq!(evaluated["folds_above"], trained["above"]);
+    assert_eq!(
+        trained["above"]["only"],
+        "lexical_registered_length above 15"
+    );
+    let benign = |told: &serde_json::Value| told["benign"].as_u64().unwrap();
+    assert!((1..benign(&trained)).contains(&benign(&trained["above"])));
+    let measured = json(&told("evaluate -m @model -r @rows", "0").await.unwrap());
+    assert_eq!(measured["above"]["auc"], measured["auc"], "all are above 0");
+    let page = std::fs::read_to_string(folder.path().join("page")).unwrap();
+    assert!(page.contains("alone with lexical_registered_length above 0"));
+    let none = told(&train, "1000").await.unwrap_err();
+    assert!(none.to_string().contains("above 1000"), "{none}");
+}
+
+#[tokio::test]
+async fn a_bad_weight_in_a_row_is_refused_with_its_line() {
+    let folder = prepared().await;
+    let path = folder.path().join("test.rows");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let bad: String = text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| match at {
+            2 => line.replacen('{', "{\"weight\":-1,", 1) + "\n",
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    std::fs::write(&path, bad).unwrap();
+    let refused = macula(folder.path(), "enrich -f @test.rows -r @twice.rows")
+        .await
+        .unwrap_err();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(refused.to_string().contains("line 3"), "{refused}");
+    assert!(why.contains("above 0, up to 1000"), "{why}");
+}
+
 #[tokio::test]
 async fn names_of_one_registration_share_a_fold() {
     let folder = TempDir::new().unwrap();
