@@ -1,5 +1,6 @@
 //! What the program does, a command each, and the options that several share.
 
+pub(crate) mod added;
 pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod openapi;

@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use command::{
-    evaluate::Evaluate, generate::Generate, openapi::OpenApi, score::Score, serve::Serve,
-    train::Train,
+    added::Added, evaluate::Evaluate, generate::Generate, openapi::OpenApi, score::Score,
+    serve::Serve, train::Train,
 };
 
 /// Tells generated domain names, as malware uses them, from real ones.
@@ -33,6 +33,8 @@ enum Command {
     Evaluate(Evaluate),
     /// Print names in the shape of a family's, for training and trials, as a prediction list.
     Generate(Generate),
+    /// Print the labels that training adds to the lists, each with the family whose generator made it, or `made-up`.
+    Added(Added),
     /// Print what is promised about the HTTP API, as an OpenAPI 3.1 document.
     #[command(name = "openapi")]
     OpenApi(OpenApi),
@@ -62,6 +64,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Added(added) => added.run(),
         Command::OpenApi(openapi) => openapi.run(),
     }
 }

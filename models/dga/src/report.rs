@@ -109,8 +109,8 @@ fn detection_table(quality: &Quality) -> String {
 fn unseen(quality: &Quality) -> String {
     let mean = |what: &str, estimate: &Estimate| format!("<p>Mean over {what}: {estimate}.</p>\n");
     let mut html = String::from(
-        "<h2>On families left out of training</h2><p>Each family's names are judged by a model that has seen none of them, at the \
-         threshold that 1 % of real names reach.</p>\n",
+        "<h2>On families left out of training</h2><p>Each family's names are judged by a model that has seen none that its \
+         generator adds (listed names, which name no family, stay), at the threshold that 1 % of real names reach.</p>\n",
     );
     html += &mean(
         "families that do not string words together",

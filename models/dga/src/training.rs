@@ -131,7 +131,7 @@ pub fn learn(
 /// Labels in which each letter follows the one before as often as in real labels, and no more sense is made.
 ///
 /// They show the trees what it takes to be real besides likely pairs of letters, whatever family comes next.
-fn made_up(real: &[&str], count: usize, seed: u64) -> Vec<String> {
+pub fn made_up(real: &[&str], count: usize, seed: u64) -> Vec<String> {
     const START: u8 = b'^';
     const END: u8 = b'$';
     let mut followers: HashMap<u8, Vec<u8>> = HashMap::new();

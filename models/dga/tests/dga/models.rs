@@ -90,6 +90,24 @@ fn the_same_lists_and_seed_make_the_same_bytes() {
 }
 
 #[test]
+fn what_training_adds_can_be_had_without_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let [real, _] = lists(folder.path());
+    let added = || {
+        let output = dga(&["added", &real, "--each-family", "10"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output).to_owned()
+    };
+    let text = added();
+    let lines = text.lines().map(|line| line.split_once(' ').unwrap());
+    let (labels, families): (Vec<_>, Vec<_>) = lines.unzip();
+    let of = |family: &str| families.iter().filter(|own| **own == family).count();
+    assert_eq!([of("necurs"), of("made-up"), of("suppobox")], [10, 10, 0]);
+    assert!(labels.iter().all(|label| label.len() > 6), "{text}");
+    assert_eq!(text, added());
+}
+
+#[test]
 fn an_evaluation_tells_folds_and_families() {
     let folder = tempfile::tempdir().unwrap();
     let [real, generated] = lists(folder.path());
