@@ -110,7 +110,7 @@ fn the_model_was_made_with_the_detectors_tables() {
     });
     assert_eq!(
         scores,
-        [json!(97.12), json!(99.0)],
+        [json!(95.68), json!(97.57)],
         "make the model anew by scripts/train-macula, and tell its scores here"
     );
 }
@@ -155,7 +155,7 @@ fn a_name_that_was_not_generated_is_unknown_and_not_benign() {
 #[test]
 fn a_model_is_silent_of_what_is_not_above_the_neutral_score_wherever_that_stands() {
     let name = "intgmxdeadnxuyla.com";
-    for (neutral_score, silent) in [(97.0, false), (97.12, true), (98.0, true)] {
+    for (neutral_score, silent) in [(95.0, false), (95.68, true), (98.0, true)] {
         let site = Site::start(Policy {
             neutral_score,
             ..Policy::default()
@@ -199,10 +199,12 @@ fn the_model_that_comes_along_is_small_tells_one_thing_and_tells_it_well() {
         (manifest.kind, manifest.tells),
         (ModelKind::Domain, Tells::Malicious)
     );
-    let quality = &manifest.metrics["folds"];
-    assert!(quality["auc"]["low"].as_f64() >= Some(0.99), "{quality}");
+    // What is promised of labels longer than six, with all of the interval.
+    let quality = &manifest.metrics["folds_above"];
+    assert_eq!(quality["only"], "lexical_registered_length above 6");
+    assert!(quality["auc"]["low"].as_f64() >= Some(0.997), "{quality}");
     assert!(
-        quality["found_at_1_percent"]["low"].as_f64() >= Some(0.9),
+        quality["found_at_1_percent"]["low"].as_f64() >= Some(0.96),
         "{quality}"
     );
     let features = manifest.features.features().iter();
