@@ -409,7 +409,10 @@ impl Answers<'_> {
                 pivot: judged.pivot.as_ref().map(PivotAnswer::of),
                 explanation: explain
                     .then(|| Explanation::of(judged, reasons.as_ref(), options.explain_items)),
-                summary: summarise.then(|| summary(judgement, reasons.as_ref().filter(|_| told))),
+                summary: summarise.then(|| {
+                    let reasons = reasons.as_ref().filter(|_| told);
+                    summary(judgement, self.neutral_score, reasons)
+                }),
                 features: options.feature_set(),
                 overrides: Some(&options.overrides).filter(|told| !told.is_empty()),
                 warnings: self.warnings.into(),

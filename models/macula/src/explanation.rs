@@ -106,7 +106,8 @@ pub struct Rest {
 /// What one category did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CategoryScore {
-    /// What the score would be by this category alone, 0 to 100; of `lists` the score itself.
+    /// What the score would be by this category alone, 0 to 100; of `lists` the score itself, or the neutral one where they say
+    /// nothing.
     #[schema(minimum = 0, maximum = 100)]
     pub score: f64,
     /// Its part of all that moved the score, in percent.
@@ -206,11 +207,16 @@ impl ModelReasons {
 /// features together, whichever decided; what did not decide has none.
 pub(crate) fn summary(
     judgement: &Judgement,
+    neutral_score: f64,
     model: Option<&indicator_model::Explanation>,
 ) -> BTreeMap<&'static str, CategoryScore> {
     let missing = !judgement.evidence.iter().any(|item| item.points.is_some());
     let lists = CategoryScore {
-        score: judgement.score,
+        score: if missing {
+            neutral_score
+        } else {
+            judgement.score
+        },
         share: if missing { 0.0 } else { 100.0 },
         missing,
     };

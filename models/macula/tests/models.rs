@@ -122,9 +122,12 @@ fn a_model_scores_what_no_list_decides_and_says_why() {
         (margin - number(&reasons["margin"])).abs() < 1e-4,
         "{reasons}"
     );
-    assert!(
-        number(&explained["meta"]["summary"]["lexical"]["share"]) > 99.0,
-        "{explained}"
+    let summary = &explained["meta"]["summary"];
+    assert!(number(&summary["lexical"]["share"]) > 99.0, "{summary}");
+    // Lists that say nothing have no score of the model's.
+    assert_eq!(
+        summary["lists"],
+        json!({"score": 50.0, "share": 0.0, "missing": true})
     );
     let flat = site.get("/apply?host=xk3j9q2vz8w1m.com");
     assert_eq!(flat["source"], "model");
