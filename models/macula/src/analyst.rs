@@ -124,8 +124,8 @@ impl Analyst {
         known
     }
 
-    /// What the models say of each indicator. Those for which there is none, or for which there was no time any more, are left
-    /// out.
+    /// What the models say of each indicator. Those for which there is none are left out. Nobody is waited for later than `until`:
+    /// what is not known by then is missing for lack of time, and the models judge by the rest.
     pub(crate) async fn opinions(
         &self,
         models: &Models,
@@ -133,13 +133,16 @@ impl Analyst {
         options: &GatherOptions,
         until: Instant,
     ) -> Opinions {
+        let options = &GatherOptions {
+            until: Some(until),
+            ..options.clone()
+        };
         let opinions = stream::iter(indicators).map(async |indicator| {
             let opinion = self.opinion(models, &indicator, options).await?;
             Some((indicator, Arc::new(opinion)))
         });
         let opinions = opinions.buffer_unordered(AT_ONCE);
-        let in_time = opinions.take_until(tokio::time::sleep_until(until));
-        in_time.filter_map(ready).collect().await
+        opinions.filter_map(ready).collect().await
     }
 
     async fn opinion(

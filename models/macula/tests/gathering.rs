@@ -7,6 +7,7 @@ mod running;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use boosted_trees::xgboost;
 use gatherers::{Clock, Config, Gatherers};
@@ -14,12 +15,15 @@ use indicator_model::{Bundle, LiveModel, Manifest};
 use indicator_training::lexical::LexicalSource;
 use macula::CacheSettings;
 use macula::analyst::Analyst;
+use macula::feature_set::Sources;
 use macula::judgement::Policy;
+use macula::request::{BodyForm, score_body};
 use macula::scorer::Scorer;
 use running::{Server, Serving, ask, lists};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 use upstream::{Reply, Upstream};
 
 /// The one feature that the model of these tests wants.
@@ -30,7 +34,7 @@ struct Site {
     server: Server,
     service: Upstream,
     _folder: TempDir,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// A model of one tree: names registered in `XX` are bad, those in `NL` good.
@@ -90,7 +94,7 @@ impl Site {
             },
             service,
             _folder: folder,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -132,6 +136,41 @@ fn a_batch_for_which_others_are_asked_is_asked_about_as_a_whole() {
     }
     assert!(answers.as_object().unwrap().keys().eq(&all), "in order");
     assert_eq!(site.service.count(), 1, "about a name in two spellings");
+}
+
+#[test]
+fn what_comes_too_late_for_a_batch_is_told_to_be_missing_for_that_and_asked_for_again_next_time() {
+    let site = Site::start("");
+    let scorer = &site.server.scorer;
+    let body = br#"["a.example.com", "b.example.net"]"#;
+    let request = score_body("", body, BodyForm::Json, &Sources::default()).unwrap();
+    let request = Arc::new(request);
+    let moment = scorer.prepared();
+    let part = |at: usize, until| {
+        let batch = (&request, at..at + 1);
+        let prepared = scorer.prepare_part(&moment, batch, until);
+        let prepared = site.runtime.block_on(prepared).unwrap();
+        let answers = scorer.answer_part(&request, at..at + 1, &prepared, 0);
+        let name = ["a.example.com", "b.example.net"][at];
+        serde_json::to_value(answers).unwrap()[name].clone()
+    };
+    let later = Instant::now() + Duration::from_secs(3600);
+    assert_eq!(part(0, later)["meta"]["source"], "model");
+    let late = part(1, Instant::now());
+    let meta = &late["meta"];
+    assert_eq!(
+        (
+            &late["rescaled"],
+            &meta["verdict"],
+            &meta["model"]["covered"]
+        ),
+        (&json!(50.0), &json!("unknown"), &json!(false)),
+        "{late}"
+    );
+    assert_eq!(meta["model"]["missing"], json!({COUNTRY: "timeout"}));
+    assert_eq!(site.service.count(), 1, "nobody is asked for nothing");
+    assert_eq!(part(1, later)["meta"]["source"], "model");
+    assert_eq!(site.service.count(), 2);
 }
 
 #[test]

@@ -154,12 +154,19 @@ impl Gatherer {
             let answer = tokio::time::timeout_at(manner.deadline, answer).await;
             return fresh(answer.unwrap_or(Err(Missing::Timeout)));
         }
+        if tokio::time::Instant::now() >= manner.deadline {
+            return fresh(Err(Missing::Timeout));
+        }
         let key = key(&question, self.source.version(), &subject);
         let now = self.around.clock.now();
         let admitted = gate::admit(self.leaks(), self.max_tlp, manner.handling);
         let mut old = None;
         if manner.use_cache {
-            match self.cache.get(&key, now).await {
+            let found = tokio::time::timeout_at(manner.deadline, self.cache.get(&key, now));
+            let Ok(found) = found.await else {
+                return fresh(Err(Missing::Timeout));
+            };
+            match found {
                 Some((answer, Age::Fresh)) => return remembered(answer),
                 Some((answer, Age::Refresh)) => {
                     if admitted.is_ok() {

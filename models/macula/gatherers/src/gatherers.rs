@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use indicators::{DomainName, Indicator};
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -72,6 +73,9 @@ pub struct GatherOptions {
     pub use_cache: bool,
     /// How long it may take, if not as the settings say.
     pub deadline: Option<Duration>,
+    /// From when on nobody is waited for any more, however long it may take: what is on this machine still answers, and all else is
+    /// missing for [lack of time](Missing::Timeout).
+    pub until: Option<Instant>,
     /// Features that the caller knows better. Nobody is asked for them, and they are not remembered.
     pub overrides: BTreeMap<String, Value>,
 }
@@ -83,6 +87,7 @@ impl Default for GatherOptions {
             handling: Handling::default(),
             use_cache: true,
             deadline: None,
+            until: None,
             overrides: BTreeMap::new(),
         }
     }
@@ -480,13 +485,14 @@ impl Gatherers {
     }
 
     fn manner(&self, options: &GatherOptions) -> Manner {
+        let deadline = Instant::now() + options.deadline.unwrap_or(self.deadline);
         Manner {
             handling: Handling {
                 offline: options.handling.offline || self.offline,
                 ..options.handling
             },
             use_cache: options.use_cache,
-            deadline: tokio::time::Instant::now() + options.deadline.unwrap_or(self.deadline),
+            deadline: options.until.map_or(deadline, |until| deadline.min(until)),
         }
     }
 }

@@ -416,6 +416,22 @@ async fn the_answer_is_partial_at_the_deadline_and_a_late_one_is_kept() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_when_there_is_no_time_to_wait() {
+    let two = Two::start("", "").await;
+    let late = GatherOptions {
+        until: Some(tokio::time::Instant::now()),
+        ..GatherOptions::default()
+    };
+    let gathered = gather_with(&two.gatherers, "example.com", late).await;
+    let readings = gathered.features.iter().map(|feature| &feature.reading);
+    let missing: Vec<_> = readings
+        .filter(|reading| **reading == Reading::Missing(Missing::Timeout))
+        .collect();
+    assert!(!missing.is_empty());
+    assert_eq!((two.wot.count(), two.geo.count()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_confidential_indicator_reaches_nobody_who_must_not_know() {
     let two = Two::start("max_tlp = \"amber\"", "").await;
     let marked = |tlp, pap| GatherOptions {
