@@ -17,6 +17,7 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -35,14 +36,14 @@ use maas_client::wire::endpoint_dat::Functions;
 use maas_client::wire::registration::Registration;
 use maas_client::{InstanceId, ModelName, Session, SessionConfig, Version};
 use rand::RngExt;
-use test_support::ZooKeeper;
+use test_support::{ZooKeeper, goals_met, verdict};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
 
-fn main() {
+fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -52,6 +53,7 @@ fn main() {
         lookups().await;
         applies().await;
     });
+    goals_met()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -122,18 +124,17 @@ async fn lookups() {
     }
     let [handle, name, version, lock] = rounds.map(median);
     println!("lookup among {MODELS} models of {COPIES} copies, ns (goal: <= 100)");
-    println!(
-        "  by handle            {handle:8.1}   {:5.2} x the lock",
-        handle / lock
-    );
-    println!(
-        "  by name              {name:8.1}   {:5.2} x the lock",
-        name / lock
-    );
-    println!(
-        "  by name and version  {version:8.1}   {:5.2} x the lock",
-        version / lock
-    );
+    for (what, took) in [
+        ("by handle", handle),
+        ("by name", name),
+        ("by name and version", version),
+    ] {
+        println!(
+            "  {what:20} {took:8.1}   {:5.2} x the lock   {}",
+            took / lock,
+            verdict(took <= 100.0)
+        );
+    }
     println!("  lock and hash map    {lock:8.1}");
     session.close().await;
 }
@@ -203,11 +204,12 @@ async fn applies() {
             .zip(&bare)
             .map(|(ours, bare)| ours / bare)
             .collect();
+        let ratio = median(ratios);
         println!(
-            "  {callers:7} {:9.0} {:9.0}     {:8.2}",
+            "  {callers:7} {:9.0} {:9.0}     {ratio:8.2}   {}",
             median(ours),
             median(bare),
-            median(ratios)
+            verdict(ratio >= 0.8)
         );
     }
 }

@@ -13,6 +13,7 @@ mod curator;
 mod daemon;
 mod ensemble;
 mod eventually;
+mod goals;
 mod hdfs;
 mod leash;
 mod model_folder;
@@ -27,6 +28,7 @@ pub use curator::{Curator, CuratorEndpoint, CuratorError, CuratorInstance, Curat
 pub use daemon::Daemon;
 pub use ensemble::Ensemble;
 pub use eventually::{Answer, eventually};
+pub use goals::{goals_met, verdict};
 pub use hdfs::{Hdfs, SharedHdfs};
 pub use leash::{Leash, Program};
 pub use model_folder::{ModelFolder, make_executable};

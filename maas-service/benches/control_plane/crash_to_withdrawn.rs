@@ -10,9 +10,9 @@ use maas_client::layout::ZnodePath;
 use maas_client::session::{CreateMode, TreeEvent, TreeWatch, WatchScope};
 use maas_client::wire::state::Phase;
 use rustix::process::{Pid, Signal, kill_process};
-use test_support::eventually;
+use test_support::{eventually, verdict};
 
-use crate::figures::{at, sorted_ms, verdict};
+use crate::figures::{at, sorted_ms};
 use crate::stand::{LIMIT, Stand, add, connect};
 use crate::{model, stand};
 
@@ -27,7 +27,7 @@ pub(crate) async fn run() {
         .ask_and_get(&add("m", "1.0", SAMPLES, &model, ""))
         .await;
     let copies = stand.serving("m", "1.0", SAMPLES).await;
-    let watcher = connect(&stand.zookeeper).await;
+    let watcher = connect(&stand.quorum).await;
     let folder = stand.layout.service(&"m".parse().unwrap());
     let mut watch = watcher.watch(&folder, WatchScope::Tree);
     assert_eq!(watch.next().await, TreeEvent::Reload);

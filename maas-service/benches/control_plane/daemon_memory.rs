@@ -11,9 +11,9 @@ use maas_client::layout::ZnodePath;
 use maas_client::session::{CreateMode, Step};
 use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
 use maas_client::{InstanceId, instances};
-use test_support::{ModelFolder, eventually};
+use test_support::{ModelFolder, eventually, verdict};
 
-use crate::figures::{memory_mb, verdict};
+use crate::figures::memory_mb;
 use crate::stand::{LIMIT, Stand, add};
 
 const VERSIONS: usize = 50;

@@ -13,9 +13,9 @@ use maas_client::Session;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CreateMode, Step};
 use maas_client::wire::state::Desired;
-use test_support::{Curator, Daemon, ZooKeeper};
+use test_support::{Curator, Daemon, ZooKeeper, verdict};
 
-use crate::figures::{memory_mb, rate, verdict};
+use crate::figures::{memory_mb, rate};
 use crate::stand::{LIMIT, connect, count, leads};
 
 const MODELS: usize = 7;
@@ -35,7 +35,7 @@ pub(crate) async fn run(requests: usize) {
     }
     let drained = fill_and_drain(requests).await;
     let curators = ZnodePath::new("/curator/queue").unwrap();
-    fill(&drained.session, &curators, requests).await;
+    fill(&drained.session, &curators, &all(requests)).await;
     let (taken, time) = take_one_by_one(&drained.zookeeper, &curators, requests).await;
     let (ours, theirs) = (rate(requests, drained.leading), rate(taken, time));
     println!(
@@ -79,11 +79,11 @@ struct Drained {
 /// Has a daemon take so many requests of a new ZooKeeper's queue, sees that each had its effect, and tells how fast it was.
 async fn fill_and_drain(requests: usize) -> Drained {
     let zookeeper = ZooKeeper::start().await;
-    let session = connect(&zookeeper).await;
+    let session = connect(zookeeper.connect_string()).await;
     let layout = Layout::default();
-    fill(&session, &layout.queue, requests).await;
+    fill(&session, &layout.queue, &all(requests)).await;
     let (leading, whole, peak) = drain(&zookeeper, &session, &layout).await;
-    check(&session, &layout, requests).await;
+    check(&session, &layout, requests, requests).await;
     println!("{requests} queued requests, every one with its effect once");
     println!(
         "  the daemon, from leading to the queue empty   {:8.2} s {:9.0}/s  (from its start: {:.2} s; at most {peak:.0} MB)",
@@ -100,7 +100,7 @@ async fn fill_and_drain(requests: usize) -> Drained {
 }
 
 /// The n-th request. Of each model one copy stays, or two.
-fn request(n: usize) -> String {
+pub(crate) fn request(n: usize) -> String {
     let (model, turn) = (n % MODELS, n / MODELS);
     let (action, path) = match turn {
         turn if turn > 0 && turn % 2 == 0 => ("REMOVE", "null"),
@@ -111,23 +111,28 @@ fn request(n: usize) -> String {
     )
 }
 
-async fn fill(session: &Session, queue: &ZnodePath, requests: usize) {
+fn all(requests: usize) -> Vec<String> {
+    (0..requests).map(request).collect()
+}
+
+/// Puts items into a queue.
+pub(crate) async fn fill(session: &Session, queue: &ZnodePath, items: &[String]) {
     session.ensure(queue).await.unwrap();
-    let item = |n| Step::Create {
+    let item = |item: &String| Step::Create {
         path: queue.join("qn-"),
-        data: request(n).into_bytes(),
+        data: item.clone().into_bytes(),
         mode: CreateMode::PersistentSequential,
     };
-    let steps: Vec<Step> = (0..requests).map(item).collect();
-    for steps in steps.chunks(1000) {
-        session.commit(steps).await.unwrap();
+    for items in items.chunks(1000) {
+        let steps: Vec<Step> = items.iter().map(item).collect();
+        session.commit(&steps).await.unwrap();
     }
-    assert_eq!(count(session, queue).await, requests);
+    assert_eq!(count(session, queue).await, items.len());
 }
 
 /// Has a daemon take all that waits. Tells how long it took since it led, how long since it was started, and the most
 /// memory it used, in MB.
-async fn drain(
+pub(crate) async fn drain(
     zookeeper: &ZooKeeper,
     session: &Session,
     layout: &Layout,
@@ -153,8 +158,8 @@ async fn drain(
     (now - leading, now - start, peak)
 }
 
-/// Every request must have had its effect, once and in order.
-async fn check(session: &Session, layout: &Layout, requests: usize) {
+/// Every request must have had its effect, once and in order, and every item of the queue its answer.
+pub(crate) async fn check(session: &Session, layout: &Layout, requests: usize, items: usize) {
     for model in 0..MODELS {
         let turns = requests / MODELS + usize::from(model < requests % MODELS);
         let name = format!("m{model}").parse().unwrap();
@@ -169,8 +174,8 @@ async fn check(session: &Session, layout: &Layout, requests: usize) {
         );
     }
     let results = count(session, &layout.results_root()).await;
-    assert!(results >= requests.min(RESULTS_KEPT), "{results} results");
-    assert!(results <= requests, "{results} results");
+    assert!(results >= items.min(RESULTS_KEPT), "{results} results");
+    assert!(results <= items, "{results} results");
 }
 
 /// Has Curator take the items; tells how many it took, in which time.

@@ -26,11 +26,6 @@ pub(crate) fn rate(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// What is said of a goal.
-pub(crate) fn verdict(met: bool) -> &'static str {
-    if met { "met" } else { "MISSED" }
-}
-
 /// What the kernel says of a process's memory, in MB: the field of `/proc/<pid>/status`.
 pub(crate) fn memory_mb(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

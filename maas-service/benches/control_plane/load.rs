@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use maas_client::{MaasClient, SessionConfig};
-use test_support::eventually;
+use test_support::{eventually, verdict};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,8 @@ pub(crate) struct Outcome {
 
 impl Load {
     /// Some callers of a model that serves.
-    pub(crate) async fn start(stand: &Stand, name: &'static str) -> Self {
-        let client = MaasClient::connect(SessionConfig::new(stand.zookeeper.connect_string()));
+    pub(crate) async fn start<Z>(stand: &Stand<Z>, name: &'static str) -> Self {
+        let client = MaasClient::connect(SessionConfig::new(&stand.quorum));
         let client = Arc::new(client.await.unwrap());
         let calls = Arc::new(AtomicUsize::new(0));
         let stop = CancellationToken::new();
@@ -96,7 +96,7 @@ impl Outcome {
             self.calls,
             self.per_second,
             self.failures.len(),
-            crate::figures::verdict(self.failures.is_empty())
+            verdict(self.failures.is_empty())
         );
         for failure in self.failures.iter().take(5) {
             println!("    {failure}");

@@ -5,12 +5,12 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use test_support::{ModelFolder, TempDir, eventually};
+use test_support::{ModelFolder, TempDir, eventually, verdict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::figures::{memory_mb, rate, verdict};
+use crate::figures::{memory_mb, rate};
 use crate::model;
 use crate::stand::{LIMIT, Stand, add, remove};
 

@@ -2,25 +2,41 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 
 use test_support::ModelFolder;
 
 /// By this argument the program knows that it is to be a model.
 pub(crate) const ARGUMENT: &str = "model";
 
+/// By this one it knows that it is to answer only when a file of this name lies in its folder.
+pub(crate) const ANSWER: &str = "answer";
+
 /// The model as a folder to deploy.
 pub(crate) fn folder() -> ModelFolder {
-    let program = std::env::current_exe().unwrap();
-    ModelFolder::with_script(&format!("exec '{}' {ARGUMENT}", program.display()))
+    folder_with("")
 }
 
-/// Is the model, until it is ended.
-pub(crate) fn serve() {
+/// A model that takes connections at once and answers only when it may.
+pub(crate) fn patient_folder() -> ModelFolder {
+    folder_with(ANSWER)
+}
+
+fn folder_with(more: &str) -> ModelFolder {
+    let program = std::env::current_exe().unwrap();
+    ModelFolder::with_script(&format!("exec '{}' {ARGUMENT} {more}", program.display()))
+}
+
+/// Is the model, until it is ended. With the name of a file, it answers when that is there.
+pub(crate) fn serve(may_answer: Option<&str>) {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let endpoint = format!(r#"{{"url":"http://0.0.0.0:{port}"}}"#);
     std::fs::write(".endpoint", endpoint).unwrap();
     std::fs::rename(".endpoint", "endpoint.dat").unwrap();
+    while may_answer.is_some_and(|file| !Path::new(file).exists()) {
+        std::thread::yield_now();
+    }
     for connection in listener.incoming().flatten() {
         std::thread::spawn(move || answer_all(connection));
     }

@@ -11,24 +11,34 @@ use test_support::{Daemon, ModelFolder, ZooKeeper, eventually};
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// A ZooKeeper with a daemon on it.
-pub(crate) struct Stand {
+/// A ZooKeeper, of one server or several, with a daemon on it.
+pub(crate) struct Stand<Z = ZooKeeper> {
     // Before the server, so that it goes first.
     pub(crate) daemon: Daemon,
     pub(crate) session: Session,
     pub(crate) layout: Layout,
-    pub(crate) zookeeper: ZooKeeper,
+    pub(crate) quorum: String,
+    pub(crate) zookeeper: Z,
 }
 
 impl Stand {
     pub(crate) async fn start(options: &[&str]) -> Self {
         let zookeeper = ZooKeeper::start().await;
-        let session = connect(&zookeeper).await;
-        let daemon = Daemon::start(zookeeper.connect_string(), options);
+        let quorum = zookeeper.connect_string().to_owned();
+        Self::on(zookeeper, &quorum, &quorum, options).await
+    }
+}
+
+impl<Z> Stand<Z> {
+    /// One whose daemon may have another way to ZooKeeper than we.
+    pub(crate) async fn on(zookeeper: Z, quorum: &str, daemons: &str, options: &[&str]) -> Self {
+        let session = connect(quorum).await;
+        let daemon = Daemon::start(daemons, options);
         let stand = Self {
             daemon,
             session,
             layout: Layout::default(),
+            quorum: quorum.to_owned(),
             zookeeper,
         };
         leads(&stand.session, &stand.layout).await;
@@ -107,7 +117,7 @@ impl Stand {
 
     /// Takes another session, for the old one may have ended.
     pub(crate) async fn reconnect(&mut self) {
-        self.session = connect(&self.zookeeper).await;
+        self.session = connect(&self.quorum).await;
     }
 
     /// Waits until nothing is left of any copy.
@@ -130,10 +140,8 @@ pub(crate) async fn count(session: &Session, path: &ZnodePath) -> usize {
     stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap())
 }
 
-pub(crate) async fn connect(zookeeper: &ZooKeeper) -> Session {
-    Session::connect(SessionConfig::new(zookeeper.connect_string()))
-        .await
-        .unwrap()
+pub(crate) async fn connect(quorum: &str) -> Session {
+    Session::connect(SessionConfig::new(quorum)).await.unwrap()
 }
 
 /// Waits until some daemon leads.

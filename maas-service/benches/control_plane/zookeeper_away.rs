@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::figures::verdict;
+use test_support::verdict;
+
 use crate::load::Load;
 use crate::model;
 use crate::stand::Stand;
