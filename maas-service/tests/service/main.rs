@@ -9,15 +9,15 @@
 //! | F2 killed while its transaction is under way, or the answer lost | `zookeeper_faults::a_request_takes_effect_once_when…`, `…requests_take_effect_once_however_often…`, and the simulation |
 //! | F4 a runner killed while it fetches | `interruptions::a_runner_killed_while_it_fetches…` |
 //! | F5 the daemon killed while it starts a copy | `interruptions::a_daemon_killed_while_it_starts_a_copy…` |
-//! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…` |
+//! | F6 the daemon killed before the copy is registered | `interruptions::a_copy_whose_daemon_is_killed_before_it_answers…`; how long it takes: `benches/control_plane`'s `killed_before_registration` |
 //! | F7 daemon or runner killed while a copy drains | `draining::a_drain_goes_on_without_the_daemon…` |
 //! | F8 a runner or warden killed | `life::a_runner_that_is_killed…`, `life::a_warden_that_is_killed…`, `interruptions::a_warden_or_runner_killed_before…` |
 //! | F9 everything killed at once, as when the host goes down | `crashes::when_everything_is_killed_at_once…`; `instances::a_copy_whose_launch_file…`; `process::a_process_is_known_by_id_start_and_boot` |
-//! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…` |
-//! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…` |
+//! | F10, F11 a server of ZooKeeper gone | `zookeeper_faults::with_one_server_of_three_gone…`; how long it takes: `benches/control_plane`'s `zookeeper_server_gone` |
+//! | F12 no quorum | `zookeeper_faults::without_a_quorum…`, `interruptions::a_copy_that_starts_while_zookeeper_is_away…`; how long it takes afterwards: `benches/control_plane`'s `zookeeper_away` |
 //! | F13 the daemon's session ended | `zookeeper_faults::a_daemon_whose_session_ends…`; with the runners' `life::copies_and_registrations_survive_a_restart…` |
 //! | F14 a client's session ended | `maas-client/tests/discovery.rs`, `lookups_go_on_when_the_clients_session_ends…` |
-//! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation; one that is cut off: `zookeeper_faults::a_leader_cut_off…`, `…what_a_leader_was_about_to_do…` |
+//! | F15 an old leader that does not know it | `life::a_daemon_that_is_overtaken…`, `crashes::a_copy_is_not_doubled…`, and the simulation; one that is cut off: `zookeeper_faults::a_leader_cut_off…`, `…what_a_leader_was_about_to_do…`, `…what_a_leader_sent…`; how long it takes, also of one that is killed or hangs: `benches/control_plane`'s `takeover` |
 //! | F16 ZooKeeper slow, lossy, cut off | `zookeeper_faults::over_a_slow_and_lossy_way…` |
 //! | F17 a full disk | `disks::on_a_full_disk…`, and the unit tests of `runner::output` |
 //! | F18 a full disk under the state, which is ZooKeeper's | `zookeeper_faults::when_zookeepers_disk_is_full…` |
@@ -37,7 +37,7 @@
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…`, `updates::a_crash_loop_is_left…` |
 //! | F34 the time of day jumps | `clock::when_the_time_of_day_jumps…` |
 //! | F36 a bundle that is replaced while it is fetched | `bundles::…` |
-//! | F37 items that are no requests | `queue_items::what_is_no_request…`, `…deeply_nested_items…`, `model_faults::an_endpoint_dat_that_is_deeply…` |
+//! | F37 items that are no requests | `queue_items::what_is_no_request…`, `…deeply_nested_items…`, `model_faults::an_endpoint_dat_that_is_deeply…`; how long it takes: `benches/control_plane`'s `poison` |
 //! | F38 a request that comes twice | `queue_items::a_request_that_names_itself…`, and the simulation |
 //! | F39 a REMOVE of what is not there | `queue_items::requests_that_make_no_sense…` |
 //! | F40 a long queue | `long_queue::…`; with 100,000 requests `benches/control_plane`'s `drain`; above the cap `maas-client/tests/discovery.rs` |

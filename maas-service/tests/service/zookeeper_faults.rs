@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::slice;
 use std::time::{Duration, Instant, SystemTime};
 
+use maas_client::layout::ZnodePath;
 use maas_client::queue::Queue;
 use maas_client::wire::state::{Desired, Outcome};
 use maas_client::{MaasClient, SessionConfig};
@@ -238,9 +240,15 @@ async fn is_about_to_take(world: &World, model: &ModelFolder) -> String {
     let point = Point::IntakeBeforeTransaction;
     world.daemon.sleep_at(point.name());
     let request = world.offer(&add("dga", "1.0", 2, model, "")).await;
-    let asleep = async || world.daemon.has_crashed();
+    let asleep = async || has_fallen_asleep(&world.daemon);
     eventually(LIMIT, "the daemon to come to its transaction", asleep).await;
     request
+}
+
+/// Whether a daemon has come to where it was told to sleep, and sleeps: who is woken before is not woken.
+fn has_fallen_asleep(daemon: &Daemon) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    daemon.has_crashed() && stat.contains(") T ")
 }
 
 /// Wakes the daemon, and waits until its transaction is under way, and held back there.
@@ -387,9 +395,14 @@ async fn a_daemon_whose_session_ends_leads_again_and_no_copy_or_registration_is_
     assert_eq!(world.daemon.pids_of("serve.py").len(), 3);
 }
 
-/// A daemon that has another way to ZooKeeper than its standby, who stands in line.
-async fn with_standby(zookeeper: &ZooKeeper, proxy: &Proxy) -> (World, Daemon) {
-    let timeout = ["--session_timeout", "3000"];
+/// A daemon that has another way to ZooKeeper than its standby, who stands in line. The sessions of both last so many
+/// milliseconds.
+async fn with_standby(
+    zookeeper: &ZooKeeper,
+    proxy: &Proxy,
+    session_timeout: &str,
+) -> (World, Daemon) {
+    let timeout = ["--session_timeout", session_timeout];
     let quorum = zookeeper.connect_string();
     let world = World::between(quorum, &proxy.address(), &timeout).await;
     in_line(&world, 1).await;
@@ -410,7 +423,7 @@ async fn a_leader_cut_off_with_its_runners_gives_way_and_what_it_started_is_neit
  {
     let zookeeper = ZooKeeper::start().await;
     let proxy = Proxy::start(zookeeper.connect_string()).await;
-    let (world, mut standby) = with_standby(&zookeeper, &proxy).await;
+    let (world, mut standby) = with_standby(&zookeeper, &proxy, "6000").await;
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
@@ -454,7 +467,8 @@ async fn what_a_leader_was_about_to_do_when_it_was_cut_off_is_done_once_by_the_n
  {
     let zookeeper = ZooKeeper::start().await;
     let proxy = Proxy::start(zookeeper.connect_string()).await;
-    let (world, mut standby) = with_standby(&zookeeper, &proxy).await;
+    // On a busy machine it takes a while until what is about to be sent is under way, and until then the session must last.
+    let (world, mut standby) = with_standby(&zookeeper, &proxy, "10000").await;
     let model = ModelFolder::answering();
     let request = is_about_to_take(&world, &model).await;
     sends(&world, &proxy, &request).await;
@@ -468,6 +482,94 @@ async fn what_a_leader_was_about_to_do_when_it_was_cut_off_is_done_once_by_the_n
     standby.kill();
     acts(&world, &world.daemon).await;
     took_effect_once(&world, &request).await;
+}
+
+/// The znodes of the daemons in line, and the sessions they are of; the leader's first.
+async fn line(world: &World) -> Vec<(ZnodePath, i64)> {
+    let root = world.layout.leader_root();
+    let mut names = world.session.children(&root).await.unwrap();
+    names.sort();
+    let mut line = Vec::new();
+    for place in names.iter().map(|name| root.join(name)) {
+        let stat = world.session.stat(&place).await.unwrap().unwrap();
+        line.push((place, stat.ephemeral_owner));
+    }
+    line
+}
+
+/// By which transactions these znodes were made and last written, where they are there.
+async fn written(world: &World, znodes: &[ZnodePath]) -> Vec<Option<(i64, i64)>> {
+    let mut written = Vec::new();
+    for znode in znodes {
+        let stat = world.session.stat(znode).await.unwrap();
+        written.push(stat.map(|stat| (stat.czxid, stat.mzxid)));
+    }
+    written
+}
+
+/// F15: what the old leader sent last arrives when another one leads already. Its session goes on, and nothing of what it sent
+/// has been done by anybody else; so only the epoch keeps it from taking effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leader_sent_before_another_one_came_to_lead_changes_nothing_when_it_arrives_after_that()
+ {
+    let zookeeper = ZooKeeper::start().await;
+    let proxy = Proxy::start(zookeeper.connect_string()).await;
+    let (world, standby) = with_standby(&zookeeper, &proxy, "50000").await;
+    acts(&world, &world.daemon).await;
+    let (place, session) = line(&world).await.remove(0);
+    let epoch = world.layout.epoch();
+    let led = written(&world, slice::from_ref(&epoch)).await;
+    let model = ModelFolder::answering();
+    let request = is_about_to_take(&world, &model).await;
+    sends(&world, &proxy, &request).await;
+    // Asleep it is taken for dead, and does not notice it.
+    send_signal("STOP", &[world.daemon.pid()]);
+    standby.sleep_at(Point::LeadAfterEpoch.name());
+    world.session.delete(&place, None).await.unwrap();
+    let asleep = async || has_fallen_asleep(&standby);
+    eventually(LIMIT, "the standby to write the epoch", asleep).await;
+    let leads = written(&world, slice::from_ref(&epoch)).await;
+    assert_ne!(leads, led);
+    let (name, version) = ("dga".parse().unwrap(), "1.0".parse().unwrap());
+    let layout = &world.layout;
+    let item = world.session.children(&layout.queue).await.unwrap();
+    let result = layout.results_root().join(&format!("{request}{}", item[0]));
+    let all = [
+        layout.queue.join(&item[0]),
+        result.clone(),
+        layout.desired(&name, &version),
+        layout.history(&name, &version),
+    ];
+    let before = written(&world, &all).await;
+    let there: Vec<bool> = before.iter().map(Option::is_some).collect();
+    assert_eq!(there, [true, false, false, false]);
+
+    assert!(
+        proxy.holds_request(result.as_str()),
+        "it is still under way"
+    );
+    proxy.let_through();
+    send_signal("CONT", &[world.daemon.pid()]);
+    // That ZooKeeper has answered it, the daemon says: the epoch is another one.
+    let is_refused = || {
+        let log = world.daemon.log_tail();
+        let mut lines = log.lines();
+        lines.any(|l| l.contains("another daemon leads now") && l.contains(epoch.as_str()))
+    };
+    let arrived = async || is_refused() || world.session.stat(&result).await.unwrap().is_some();
+    eventually(LIMIT, "the late transaction to arrive", arrived).await;
+    assert_eq!(written(&world, &all).await, before, "nothing has changed");
+    assert!(is_refused());
+    in_line(&world, 2).await;
+    assert_eq!(written(&world, &all).await, before, "and nothing does");
+    assert_eq!(line(&world).await[1].1, session, "its session goes on");
+
+    // The new leader finds the request untouched, and carries it out.
+    send_signal("CONT", &[standby.pid()]);
+    took_effect_once(&world, &request).await;
+    assert!(standby.log_tail().contains("request accepted"));
+    assert!(!world.daemon.log_tail().contains("request accepted"));
+    assert_eq!(written(&world, &[epoch]).await, leads, "it has led since");
 }
 
 /// F18: the disk with the state, which is ZooKeeper's, is full.
