@@ -176,7 +176,7 @@ impl Machine {
         for (instance, _) in phases.iter().filter(|(_, phase)| phase.is_serving()) {
             self.news.remove(instance);
             let here = self.runners.get(instance);
-            let here = here.filter(|runner| runner.alive && !runner.stopping);
+            let here = here.filter(|runner| runner.alive && !runner.stopping && !runner.silent);
             let model = here.map(|runner| &runner.model);
             let model = model.or_else(|| self.elsewhere.get(instance));
             let name = model.and_then(|(name, _)| self.steady.get(name.as_str()));
@@ -250,6 +250,7 @@ impl Machine {
         runner.hangs |= hangs;
         let (model, served) = (runner.model.clone(), runner.phase.is_serving());
         self.tell(|| format!("{instance} of {model:?} falls silent, hangs: {hangs}"));
+        self.news.remove(instance);
         if served {
             self.lose_sight(&model);
         }
