@@ -167,15 +167,20 @@ fn degraded_since(log: &str, words: &str) -> Option<SystemTime> {
 /// session ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_slow_and_lossy_way_to_zookeeper_everything_takes_effect_once() {
+    goes_slowly(Duration::from_secs(2), &["--session_timeout", "20000"]).await;
+}
+
+/// F16, as the daemon is by default.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_sessions_as_they_are_by_default_a_second_each_way_is_nothing_but_slow() {
+    goes_slowly(Duration::from_secs(1), &[]).await;
+}
+
+async fn goes_slowly(latency: Duration, options: &[&str]) {
     let zookeeper = ZooKeeper::start().await;
     let proxy = Proxy::start(zookeeper.connect_string()).await;
     let daemon_way = proxy.address();
-    let world = World::between(
-        zookeeper.connect_string(),
-        &daemon_way,
-        &["--session_timeout", "20000"],
-    )
-    .await;
+    let world = World::between(zookeeper.connect_string(), &daemon_way, options).await;
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
     world.serving("dga", 1).await;
@@ -189,9 +194,11 @@ async fn over_a_slow_and_lossy_way_to_zookeeper_everything_takes_effect_once() {
     proxy.set_loss(20);
     offer_many(&world, 10).await;
     wanted_in_all(&world, 10).await;
-    proxy.set_latency(Duration::from_secs(2));
+    let registered = world.registered("dga").await;
+    proxy.set_latency(latency);
     offer_many(&world, 10).await;
     wanted_in_all(&world, 20).await;
+    assert_eq!(world.registered("dga").await, registered);
     let after = world
         .session
         .stat(&world.layout.epoch())

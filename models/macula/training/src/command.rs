@@ -12,12 +12,13 @@ use boosted_trees::{Predictor, xgboost};
 use clap::{Args, Subcommand, ValueEnum};
 use dga::corpus::{CorpusError, List};
 use futures_util::StreamExt;
-use gatherers::{Clock, Config, GatherOptions, Gatherers, StartError};
+use gatherers::{Clock, Config, Gatherers, Span, StartError};
 use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind, Tells};
 use model_evaluation::metrics::Scores;
 use serde::Serialize;
 
 use crate::evaluation;
+use crate::gathering::{Holes, Persistence};
 use crate::labelled::{self, Labelled, LabelledError};
 use crate::lexical::LexicalSource;
 use crate::quality::{Above, Judged, Quality, QualityAbove};
@@ -90,6 +91,12 @@ pub struct GatherArgs {
     /// How many indicators are asked about at once
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
+    /// How long to wait when all quotas are used up and no source lets itself be asked any more
+    #[arg(long, value_name = "TIME", default_value = "10min")]
+    patience: Span,
+    /// Take rows also where sources did not let themselves be asked
+    #[arg(long)]
+    allow_missing: bool,
 }
 
 /// The old form of the first two steps.
@@ -300,10 +307,10 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
     };
     let lexical = Arc::new(LexicalSource);
     let gatherers = Gatherers::start(&config, vec![lexical], Clock::system()).await?;
-    let options = GatherOptions::default();
+    let persistence = Persistence::new(args.patience.0);
     let (of, mut rows) = (labelled.len(), Vec::new());
     let asked = labelled.into_iter().map(|one| {
-        let (gatherers, options) = (&gatherers, &options);
+        let (gatherers, persistence) = (&gatherers, &persistence);
         async move {
             let Labelled {
                 indicator,
@@ -317,7 +324,7 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
                 family,
                 weight,
                 training_only,
-                gathered: gatherers.gather(&indicator, options).await,
+                gathered: persistence.gather(gatherers, &indicator).await,
             }
         }
     });
@@ -329,6 +336,16 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
     drop(asked);
     gatherers.stop(GRACE).await;
     rows::write(&args.raw, &rows)?;
+    let holes = Holes::of(&rows);
+    if holes.are_our_own() && !args.allow_missing {
+        return Err(CommandError::Holes {
+            path: args.raw.clone(),
+            holes,
+        });
+    }
+    if !holes.is_empty() {
+        drop(writeln!(io::stderr(), "missing: {holes}"));
+    }
     Ok(rows)
 }
 
@@ -540,6 +557,17 @@ pub enum CommandError {
     /// The rows.
     #[error(transparent)]
     Rows(#[from] RowsError),
+    /// Too little was to be had.
+    #[error(
+        "missing: {holes}; a model would learn from that when quotas are used up. `{}` holds what there is. Run it again when more may be \
+         asked (with a `store` in the settings nothing is asked twice), or take it as it is with --allow-missing", .path.display()
+    )]
+    Holes {
+        /// Where the rows are.
+        path: PathBuf,
+        /// What is missing.
+        holes: Holes,
+    },
     /// The training.
     #[error(transparent)]
     Learn(#[from] LearnError),

@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod evaluation;
+pub mod gathering;
 pub mod labelled;
 pub mod lexical;
 pub mod quality;

@@ -1,6 +1,7 @@
 //! The steps as people take them: files in, files out.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
@@ -465,4 +466,69 @@ async fn what_cannot_be_done_is_said() {
         failed("evaluate -m @nothing -r @few.rows").await,
         CommandError::Bundle(_)
     ));
+}
+
+/// A web service that wants to be left alone for a second a few times, and then answers.
+fn start_upstream(refusals: usize) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().flatten().enumerate() {
+            let mut lines = BufReader::new(&stream).lines();
+            while lines
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            let (status, body) = if at < refusals {
+                ("429 Too Many Requests\r\nRetry-After: 1", "")
+            } else {
+                ("200 OK", r#"{"country": {"iso_code": "NL"}}"#)
+            };
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close");
+            let _the_test_may_be_over = write!(&stream, "{head}\r\n\r\n{body}");
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn who_wants_to_be_left_alone_is_asked_again_and_rows_that_nobody_told_of_are_a_failure() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let addresses = ["8.8.4.4", "9.9.9.9", "1.1.1.1"].map(|ip| format!("{ip},benign\n"));
+    write(
+        "set.csv",
+        &format!("indicator,label\n{}", addresses.concat()),
+    );
+    let settings = |url: &str| {
+        // Cargo sets this variable for every test; any text will do for a key.
+        let geo = "[gatherers.geo]\nkey_env = \"CARGO_PKG_NAME\"";
+        write("gatherers.toml", &format!("{geo}\nbase_url = \"{url}\"\n"));
+    };
+    let gather = "gather -t @set.csv -f @raw.ndjson --settings @gatherers.toml --concurrency 1";
+    let known = || {
+        let rows = rows::read(&folder.path().join("raw.ndjson")).unwrap();
+        let known = rows
+            .iter()
+            .filter(|row| row.gathered.value("geo_country").is_some());
+        (known.count(), rows.len())
+    };
+    settings(&start_upstream(2));
+    macula(folder.path(), gather).await.unwrap();
+    assert_eq!(known(), (3, 3));
+
+    settings(&start_upstream(usize::MAX));
+    let impatient = format!("{gather} --patience 0s");
+    let error = macula(folder.path(), &impatient).await.unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.contains("geo of") && told.contains("of 3 rows (rate_limited)"),
+        "{told}"
+    );
+    assert!(told.contains("--allow-missing"), "{told}");
+    assert_eq!(known(), (0, 3), "what there is is kept");
+    let all_the_same = format!("{impatient} --allow-missing");
+    macula(folder.path(), &all_the_same).await.unwrap();
 }

@@ -1,0 +1,146 @@
+//! Gathering for training: nobody waits for an answer, so who may not be asked now is asked later. What a model learned from rows that
+//! a quota left empty would be when quotas are used up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gatherers::{GatherOptions, Gathered, Gatherers, Missing, Reading};
+use indicators::Indicator;
+
+use crate::rows::Row;
+
+/// How long the sources may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a source that fails is asked about one indicator.
+const TRIES: u32 = 3;
+
+/// How long to wait before asking again, at first and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+
+/// Asks again as long as there is hope.
+#[derive(Debug)]
+pub(crate) struct Persistence {
+    /// How long sources may let nobody ask before they are given up.
+    patience: Duration,
+    /// When one of them let itself be asked last.
+    let_in: Mutex<Instant>,
+}
+
+impl Persistence {
+    pub(crate) fn new(patience: Duration) -> Persistence {
+        Persistence {
+            patience,
+            let_in: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// All that can be had about an indicator.
+    pub(crate) async fn gather(&self, gatherers: &Gatherers, indicator: &Indicator) -> Gathered {
+        let options = GatherOptions {
+            deadline: Some(DEADLINE),
+            ..GatherOptions::default()
+        };
+        let [mut pause, longest] = PAUSES;
+        let (mut tries, mut kept_out) = (1, usize::MAX);
+        loop {
+            let gathered = gatherers.gather(indicator, &options).await;
+            let now = names(&gathered, keeps_out).len();
+            if now < kept_out {
+                kept_out = now;
+                *self.let_in.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            }
+            let fails = !names(&gathered, |why| why.may_pass() && !keeps_out(why)).is_empty();
+            if !(fails && tries < TRIES || now > 0 && self.is_patient()) {
+                return gathered;
+            }
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+            tries += 1;
+        }
+    }
+
+    fn is_patient(&self) -> bool {
+        let let_in = self.let_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let_in.elapsed() < self.patience
+    }
+}
+
+/// Whether the source lets nobody ask at the moment.
+fn keeps_out(why: Missing) -> bool {
+    match why {
+        Missing::Quota | Missing::RateLimited | Missing::Resting => true,
+        Missing::Timeout | Missing::Failed | Missing::NotAuthoritative => false,
+        Missing::Unknown
+        | Missing::Absent
+        | Missing::Unexpected
+        | Missing::NotApplicable
+        | Missing::Offline
+        | Missing::Confidential
+        | Missing::Disabled
+        | Missing::Refused => false,
+    }
+}
+
+/// The gatherers of which something is missing for such a reason.
+fn names(gathered: &Gathered, is: impl Fn(Missing) -> bool) -> HashSet<Arc<str>> {
+    let features = gathered.features.iter();
+    let missing = features.filter(|feature| match feature.reading {
+        Reading::Missing(why) => is(why),
+        Reading::Value(_) => false,
+    });
+    missing.map(|feature| feature.gatherer.clone()).collect()
+}
+
+/// Of how many rows a gatherer told nothing that it might have, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holes {
+    rows: usize,
+    holes: BTreeMap<(Arc<str>, Missing), usize>,
+}
+
+impl Holes {
+    pub(crate) fn of(rows: &[Row]) -> Holes {
+        let mut holes = BTreeMap::new();
+        for row in rows {
+            let features = row.gathered.features.iter();
+            let missing = features.filter_map(|feature| match feature.reading {
+                Reading::Missing(why) if why.may_pass() || why == Missing::Refused => {
+                    Some((feature.gatherer.clone(), why))
+                }
+                Reading::Missing(_) | Reading::Value(_) => None,
+            });
+            for hole in missing.collect::<HashSet<_>>() {
+                *holes.entry(hole).or_default() += 1;
+            }
+        }
+        Holes {
+            rows: rows.len(),
+            holes,
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holes.is_empty()
+    }
+
+    /// Whether some say nothing of the indicator, but that we were not let in.
+    pub(crate) fn are_our_own(&self) -> bool {
+        let mut reasons = self.holes.keys();
+        reasons.any(|(_, why)| keeps_out(*why) || *why == Missing::Refused)
+    }
+}
+
+impl fmt::Display for Holes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.rows;
+        for (at, ((gatherer, why), rows)) in self.holes.iter().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            write!(f, "{between}{gatherer} of {rows} of {all} rows ({why})")?;
+        }
+        Ok(())
+    }
+}
