@@ -119,7 +119,8 @@ fn answers_of_a_model_and_of_gatherers_are_as_the_document_promises() {
     let seen = NAMES.map(|(name, _)| {
         json!({"obj": {"rrname": name, "time_last": now - 600, "count": 1}}).to_string() + "\n"
     });
-    let passive = Upstream::start(Reply::Say(200, seen.concat()));
+    let told = seen.concat() + &json!({"cond": "succeeded"}).to_string();
+    let passive = Upstream::start(Reply::Say(200, told));
     let passive = runtime.block_on(passive);
     let whois = include_str!("../gatherers/tests/fixtures/whoisxml.name.json");
     let whois = runtime.block_on(Upstream::start(Reply::Say(200, whois.to_owned())));

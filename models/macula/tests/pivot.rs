@@ -77,7 +77,8 @@ fn records(names: &[Seen]) -> String {
         json!({"obj": {"rrname": seen.name() + ".", "time_last": last, "count": 1}}).to_string()
             + "\n"
     };
-    names.iter().map(record).collect()
+    let end = json!({"cond": "succeeded"}).to_string();
+    names.iter().map(record).chain([end]).collect()
 }
 
 impl Site {
