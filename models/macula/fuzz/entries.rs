@@ -27,7 +27,7 @@ use threat_lists::{Checksums, List, ListKind, Schedule};
 pub(crate) type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub(crate) const ENTRIES: [Entry; 30] = [
+pub(crate) const ENTRIES: [Entry; 31] = [
     ("indicator", indicator),
     ("score_query", score_query),
     ("score_body", score_body),
@@ -39,6 +39,7 @@ pub(crate) const ENTRIES: [Entry; 30] = [
     ("stix_pattern", stix_pattern),
     ("list_checksums", list_checksums),
     ("schedule", schedule),
+    ("retry_after", retry_after),
     ("gatherer_settings", gatherer_settings),
     ("mapping", mapping),
     ("answer", answer),
@@ -178,6 +179,17 @@ pub(crate) fn schedule(data: &[u8]) {
             );
         }
     }
+}
+
+/// A date is as far away as it says, however it is written, and one that is over is no wait.
+pub(crate) fn retry_after(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let [now, later] = [0, 3600].map(|second| Timestamp::from_second(second).expect("a time"));
+    let waits = [now, later].map(|now| parsers::rest(&text, now));
+    if let [Some(wait), Some(later)] = waits {
+        assert!(later <= wait, "{text:?}: {wait:?}, {later:?}");
+    }
+    assert_eq!(waits[0].is_some(), waits[1].is_some(), "{text:?}");
 }
 
 /// The settings of the gatherers.

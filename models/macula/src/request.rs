@@ -161,9 +161,9 @@ pub enum ItemError {
     /// It names a kind that there is not.
     #[error(transparent)]
     Type(OptionError),
-    /// It is a line of no JSON.
-    #[error("the line is not valid JSON: {reason}")]
-    Line {
+    /// It is no JSON.
+    #[error("it is not valid JSON: {reason}")]
+    Json {
         /// Where it stops being JSON.
         reason: String,
     },
@@ -176,7 +176,7 @@ impl ItemError {
             ItemError::Indicator(error) => error.code(),
             ItemError::Field { .. } => "unknown_field",
             ItemError::Type(_) => "invalid_type",
-            ItemError::Line { .. } => "invalid_json",
+            ItemError::Json { .. } => "invalid_json",
         }
     }
 }

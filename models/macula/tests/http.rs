@@ -121,6 +121,32 @@ fn a_comma_inside_a_url_survives_and_the_listed_page_beats_its_whitelisted_host(
     assert_eq!(answer["good.test"]["rescaled"], 0.0);
 }
 
+/// As some languages write what they could not decode.
+#[test]
+fn half_a_surrogate_pair_in_one_item_is_that_items_own_trouble() {
+    let server = Server::start();
+    for body in [
+        r#"["evil.test", "\ud800", {"indicator": "good.test"}]"#,
+        r#"{"indicators": ["evil.test", "\ud800", {"indicator": "good.test"}], "options": {"explain": true}}"#,
+    ] {
+        let (status, answer) = server.ask("POST", "/api/score", body.as_bytes());
+        assert_eq!(status, 200, "{answer}");
+        let code = &answer[r#""\ud800""#]["meta"]["error"]["code"];
+        assert_eq!(code, "invalid_json", "{answer}");
+        assert_eq!(answer["evil.test"]["rescaled"], 100.0);
+        assert_eq!(answer["good.test"]["rescaled"], 0.0);
+        let explained = answer["evil.test"]["meta"]["explanation"].is_object();
+        assert_eq!(explained, body.starts_with('{'));
+    }
+    for body in [
+        r#"["\ud800", "#,
+        r#"["\ud800"] x"#,
+        r#"{"indicators": ["\ud800"], "more": 1}"#,
+    ] {
+        server.refused("POST", "/api/score", body.as_bytes(), (400, "invalid_json"));
+    }
+}
+
 #[test]
 fn ten_thousand_items_are_answered_in_one_post() {
     let server = Server::start();

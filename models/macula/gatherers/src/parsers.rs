@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use maxminddb::Reader;
@@ -10,7 +11,7 @@ use crate::cache::Answer;
 use crate::drift::Shape;
 use crate::feature::{Reading, ValueType};
 use crate::mapping::Mapping;
-use crate::source::{Content, GeoFiles, RecentDomain, dns_reply};
+use crate::source::{Content, GeoFiles, RecentDomain, dns_reply, retry_after};
 
 /// What is read in an answer of the service of a mapping, each with the type that was promised: once for every question that the
 /// mapping has.
@@ -28,6 +29,11 @@ pub fn readings(mapping: &Mapping, body: &[u8], now: Timestamp) -> Vec<(ValueTyp
         }
     }
     all
+}
+
+/// How long a service wants to be left alone, by the text of its `Retry-After`.
+pub fn rest(text: &str, now: Timestamp) -> Option<Duration> {
+    retry_after(text.trim(), now)
 }
 
 /// The names that are read in such an answer, at most so many.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use dns::understood as dns_reply;
 pub use dns::{DnsConfig, DnsSource};
 pub use geo_files::{GeoFiles, GeoFilesError};
+pub(crate) use http::retry_after;
 pub use http::{HttpSource, HttpSourceConfig, HttpSourceError};
 pub use safe_browsing::{SafeBrowsing, SafeBrowsingError};
 

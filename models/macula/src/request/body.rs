@@ -1,6 +1,8 @@
 //! Requests in bodies.
 
 use indicators::{IndicatorError, Kind};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::parameters::Parameters;
@@ -50,8 +52,11 @@ pub fn score_body(
 }
 
 fn document(mut parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, RequestError> {
-    let body = serde_json::from_slice(body).map_err(|source| RequestError::NotJson { source })?;
-    let values = match body {
+    let whole = match serde_json::from_slice(body) {
+        Ok(whole) => whole,
+        Err(source) => return piecemeal(parameters, body, source),
+    };
+    let values = match whole {
         Value::Array(values) => values,
         Value::Object(mut fields) => {
             let values = fields.remove("indicators");
@@ -89,6 +94,52 @@ fn document(mut parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest,
     ScoreRequest::new(items.collect(), options, warnings, MAX_BODY_ITEMS)
 }
 
+/// The same of a body of which one item holds what JSON's grammar lets through and no text can be, such as half a surrogate pair:
+/// that is its own trouble.
+fn piecemeal(
+    mut parameters: Parameters<'_>,
+    body: &[u8],
+    source: serde_json::Error,
+) -> Result<ScoreRequest, RequestError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields<'b> {
+        #[serde(borrow)]
+        indicators: Vec<&'b RawValue>,
+        #[serde(default)]
+        options: Option<Map<String, Value>>,
+    }
+    let alone = |indicators| Fields {
+        indicators,
+        options: None,
+    };
+    let fields = serde_json::from_slice(body).map(alone);
+    let Ok(fields) = fields.or_else(|_| serde_json::from_slice::<Fields<'_>>(body)) else {
+        return Err(RequestError::NotJson { source });
+    };
+    if let Some(chosen) = &fields.options {
+        parameters.object(chosen)?;
+    }
+    let (options, warnings) = parameters.finish()?;
+    check_count(fields.indicators.len(), MAX_BODY_ITEMS, &options)?;
+    let items = fields.indicators.iter();
+    let items = items.map(|raw| part(raw.get().as_bytes(), options.kind));
+    ScoreRequest::new(items.collect(), options, warnings, MAX_BODY_ITEMS)
+}
+
+/// The item in a piece of JSON.
+fn part(json: &[u8], kind: Option<Kind>) -> Item {
+    match serde_json::from_slice(json) {
+        Ok(value) => item(&value, kind),
+        Err(error) => Item {
+            key: String::from_utf8_lossy(json).into_owned(),
+            indicator: Err(ItemError::Json {
+                reason: error.to_string(),
+            }),
+        },
+    }
+}
+
 /// A value on each line; a line that is broken is its own trouble. Nothing is left out, so that the answers match the lines.
 fn lines(parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, RequestError> {
     let (options, warnings) = parameters.finish()?;
@@ -101,17 +152,9 @@ fn lines(parameters: Parameters<'_>, body: &[u8]) -> Result<ScoreRequest, Reques
         return Err(RequestError::Missing { what: "indicators" });
     }
     check_count(lines.len(), MAX_BODY_ITEMS, &options)?;
-    let item = |line: &&[u8]| match serde_json::from_slice(line) {
-        Ok(value) => item(&value, options.kind),
-        Err(error) => Item {
-            key: String::from_utf8_lossy(line).into_owned(),
-            indicator: Err(ItemError::Line {
-                reason: error.to_string(),
-            }),
-        },
-    };
+    let items = lines.iter().map(|line| part(line, options.kind));
     Ok(ScoreRequest {
-        items: lines.iter().map(item).collect(),
+        items: items.collect(),
         options,
         warnings,
     })

@@ -380,7 +380,7 @@ fn check_status(response: &Response<Incoming>) -> Result<(), Failure> {
 }
 
 /// What `Retry-After` says: so many seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(wait: &str, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(wait: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = wait.parse() {
         return Some(Duration::from_secs(seconds));
     }
