@@ -260,7 +260,19 @@ async fn who_waits_for_a_request_waits_on_when_an_answer_of_zookeepers_is_lost()
     let waiting = tokio::task::spawn_blocking(move || {
         let place = ["-zq", &quorum, "-lmp", &folder, "-hmp", &store];
         let what = [
-            "-mo", "ADD", "-n", "dga", "-v", "1.0", "-m", "64", "-ni", "1", "--wait",
+            "-mo",
+            "ADD",
+            "-n",
+            "dga",
+            "-v",
+            "1.0",
+            "-m",
+            "64",
+            "-ni",
+            "1",
+            "--wait",
+            "--timeout",
+            "60",
         ];
         deploy(&[place.as_slice(), &what].concat())
     });
@@ -268,8 +280,8 @@ async fn who_waits_for_a_request_waits_on_when_an_answer_of_zookeepers_is_lost()
     let work = eventually(LIMIT, "the copy to be started", work).await;
     proxy.hold_requests();
     std::fs::write(work.join("go"), "").unwrap();
-    let asks = async || proxy.holds_request("/maas/state/desired/dga/1.0");
-    eventually(LIMIT, "it to look how the copy is", asks).await;
+    let asks = async || proxy.holds_request("/maas/state/");
+    eventually(LIMIT, "it to look what has become of the request", asks).await;
     proxy.break_connections();
     proxy.let_through();
     let run = waiting.await.unwrap();
