@@ -334,6 +334,8 @@ async fn an_item_that_cannot_be_taken_or_read_is_passed_over() {
 async fn a_queue_that_cannot_be_read_is_told_of_with_the_reason_until_it_can() {
     let world = World::start(&[]).await;
     world.leads().await;
+    // Who leads makes it, a moment later.
+    world.session.ensure(&world.layout.queue).await.unwrap();
     let client = zk::Client::connect(&world.quorum).await.unwrap();
     let queue = world.layout.queue.as_str();
     let no_reading = zk::Permission::CREATE | zk::Permission::DELETE | zk::Permission::ADMIN;
