@@ -250,10 +250,16 @@ impl Drop for Daemon {
         }
         self.leash.kill();
         // Runners outlive their daemon; without these, and without their folder, they would end by themselves, but later.
-        let wardens = self.pids_of("--warden");
-        // Only the runners: a warden whose runner is gone takes its model along, and must live to do so.
+        // Only the runners: a warden whose runner is gone takes its model along, and must live to do so. What else has heard of them,
+        // by its environment as cargo makes it, is none.
+        let is_runner = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut arguments = line.split(|&byte| byte == 0);
+            let program = arguments.next().unwrap_or_default();
+            program.ends_with(b"/maas_runner") && arguments.next() != Some(b"--warden")
+        };
         let mut runners = self.pids_of("maas_runner");
-        runners.retain(|pid| !wardens.contains(pid));
+        runners.retain(is_runner);
         send_signal("KILL", &runners);
     }
 }
