@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use maas_client::InstanceId;
 use maas_client::wire::state::{Desired, Phase};
-use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use rustix::process::{PidfdFlags, Signal};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -304,15 +304,8 @@ impl LocalLauncher {
         let Some(identity) = folder.runner() else {
             return;
         };
-        let Some(pid) = i32::try_from(identity.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        else {
+        let Ok(Some(pidfd)) = identity.pinned(PidfdFlags::NONBLOCK) else {
             return;
-        };
-        let pidfd: OwnedFd = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) if identity.is_alive() => pidfd,
-            _ => return,
         };
         info!(%instance, pid = identity.pid, "copy adopted");
         self.known.insert(instance.clone(), identity);

@@ -86,22 +86,30 @@ impl ProcessIdentity {
         Path::new(&last).file_name() == Some(name)
     }
 
+    /// A descriptor of it, and of no other process; nothing when it is gone.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn pinned(&self, flags: PidfdFlags) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        // The descriptor pins whichever process has the number now; only then is it checked to be the right one.
+        match pidfd_open(pid, flags) {
+            Ok(pidfd) => Ok(self.is_alive().then_some(pidfd)),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether it has ended, or ends within so long, for which this thread waits.
     ///
     /// # Errors
     /// When the system doesn't let it be waited for.
     pub fn has_ended_within(&self, patience: Duration) -> io::Result<bool> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+        let Some(pidfd) = self.pinned(PidfdFlags::empty())? else {
             return Ok(true);
         };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        };
-        if !self.is_alive() {
-            return Ok(true);
-        }
         let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
         let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout))?;
         Ok(ended > 0)
@@ -123,18 +131,9 @@ impl ProcessIdentity {
     /// # Errors
     /// When the system refuses, say for lack of permission.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+        let Some(pidfd) = self.pinned(PidfdFlags::empty())? else {
             return Ok(false);
         };
-        // The descriptor pins whichever process has the number now; only then is it checked to be the right one.
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        if !self.is_alive() {
-            return Ok(false);
-        }
         match pidfd_send_signal(&pidfd, signal) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),

@@ -70,18 +70,10 @@ impl Persistence {
 
 /// Whether the source lets nobody ask at the moment.
 fn keeps_out(why: Missing) -> bool {
-    match why {
-        Missing::Quota | Missing::RateLimited | Missing::Resting => true,
-        Missing::Timeout | Missing::Failed | Missing::NotAuthoritative => false,
-        Missing::Unknown
-        | Missing::Absent
-        | Missing::Unexpected
-        | Missing::NotApplicable
-        | Missing::Offline
-        | Missing::Confidential
-        | Missing::Disabled
-        | Missing::Refused => false,
-    }
+    matches!(
+        why,
+        Missing::Quota | Missing::RateLimited | Missing::Resting
+    )
 }
 
 /// The gatherers of which something is missing for such a reason.
