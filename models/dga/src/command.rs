@@ -4,6 +4,7 @@ pub(crate) mod added;
 pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod openapi;
+pub(crate) mod predict;
 pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod train;
@@ -11,7 +12,7 @@ pub(crate) mod train;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use dga::corpus::List;
 use dga::detector::Detector;
@@ -31,7 +32,7 @@ pub(crate) struct Judging {
     /// in a thousand, 90 by one in ten thousand.
     #[arg(long, value_name = "SCORE", default_value_t = OPERATING_POINT, value_parser = score_value)]
     threshold: f64,
-    /// A list of names known to be coming, as `dga generate` makes them. May be given several times. `dga serve` follows its changes.
+    /// A list of names known to be coming, as `dga predict` makes them. May be given several times. `dga serve` follows its changes.
     #[arg(long, value_name = "FILE")]
     pub(crate) predictions: Vec<PathBuf>,
 }
@@ -166,6 +167,30 @@ pub(crate) fn quality_text(quality: &Quality) -> String {
         "  mean with wordlist families    {}\n",
         quality.unseen_mean_with_wordlists
     )
+}
+
+/// The words of a file, one a line.
+pub(crate) fn words_of<'a>(path: &Path, text: &'a str) -> Result<Vec<&'a str>> {
+    let words: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .collect();
+    if words.is_empty() {
+        bail!("the word list `{}` is empty", path.display());
+    }
+    let wrong = |word: &&&str| {
+        !word
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    if let Some(word) = words.iter().find(wrong) {
+        bail!(
+            "`{word}` in `{}` is no word a name could have: lower-case letters and digits make one, and a line holds one",
+            path.display()
+        );
+    }
+    Ok(words)
 }
 
 fn score_value(text: &str) -> Result<f64, String> {

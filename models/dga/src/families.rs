@@ -3,11 +3,14 @@
 //! Written from what has been published about them: which letters and lengths come out, in which order, how many a day. They
 //! exist so that the detector can be trained on and tested against more shapes than one list has. The shape is what is meant
 //! to be right, not each single name: these are not the names that a botnet asks for. Where a description gives sample names
-//! a test holds the generator against them.
+//! a test holds the generator against them. [`SuppoboxWords`] alone knows the very names.
 
 mod pronounceable;
 mod random;
+mod suppobox;
 mod wordlist;
+
+pub use suppobox::{SuppoboxWords, WrongWordCount};
 
 use jiff::civil::Date;
 

@@ -9,8 +9,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use command::{
-    added::Added, evaluate::Evaluate, generate::Generate, openapi::OpenApi, score::Score,
-    serve::Serve, train::Train,
+    added::Added, evaluate::Evaluate, generate::Generate, openapi::OpenApi, predict::Predict,
+    score::Score, serve::Serve, train::Train,
 };
 
 /// Tells generated domain names, as malware uses them, from real ones.
@@ -31,6 +31,8 @@ enum Command {
     Train(Train),
     /// Measure a recipe on folds of the lists and on families left out, or a model that exists on the lists.
     Evaluate(Evaluate),
+    /// Print the very names that a known strain will ask for, as a prediction list.
+    Predict(Predict),
     /// Print names in the shape of a family's, for training and trials, as a prediction list.
     Generate(Generate),
     /// Print the labels that training adds to the lists, each with the family whose generator made it, or `made-up`.
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Score(score) => score.run(),
         Command::Train(train) => train.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
+        Command::Predict(predict) => predict.run(),
         Command::Generate(generate) => generate.run(),
         Command::Added(added) => added.run(),
         Command::OpenApi(openapi) => openapi.run(),

@@ -2,7 +2,7 @@
 //!
 //! Where the generator and the seed of a family are known, its names can be listed before anybody asks for them. That finds
 //! families that string words together, which no look at a single name could, and it names the family. The lists are the
-//! user's; `dga generate` makes some of the same form and shape for trials.
+//! user's; `dga predict` makes those of a strain whose words are known.
 //!
 //! A line is `NAME FAMILY [DATE] [SEED]`, separated by blanks, tabs or commas; `#` begins a comment.
 

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use dga::families::{FAMILIES, Seed, sample_words};
 use jiff::civil::Date;
 use jiff::{ToSpan, Zoned};
 
-use super::print;
+use super::{print, words_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
@@ -46,21 +46,10 @@ impl Generate {
                 .with_context(|| format!("could not read `{}`", path.display()))?,
             None => String::new(),
         };
-        let own: Vec<&str> = file
-            .lines()
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .collect();
-        if self.words.is_some() && own.is_empty() {
-            bail!("the word list is empty");
-        }
-        if let Some(word) = own
-            .iter()
-            .find(|word| !word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-        {
-            bail!("`{word}` is no word a name could have");
-        }
-        let words = if own.is_empty() { sample_words() } else { &own };
+        let words = match &self.words {
+            Some(path) => words_of(path, &file)?,
+            None => sample_words().to_vec(),
+        };
         let name = family.name;
         eprintln!(
             "dga: these names have the shape of {name}'s, for training and trials; no botnet asks for them"
@@ -76,7 +65,7 @@ impl Generate {
             let seed = Seed {
                 date,
                 number: self.seed,
-                words,
+                words: &words,
             };
             let names = family.names(&seed, self.count);
             let lines: String = names

@@ -69,15 +69,69 @@ fn the_threshold_decides() {
 }
 
 #[test]
-fn what_a_generator_lists_is_found() {
+fn the_names_of_a_known_strain_are_listed_and_found() {
     let folder = tempfile::tempdir().unwrap();
-    let (words, list) = (folder.path().join("words"), folder.path().join("list"));
-    fs::write(&words, "silver\ngarden\nwindow\npaper\nstone\nriver\n").unwrap();
-    let generated = dga(&[
-        "generate",
+    let (words, list) = (
+        folder.path().join("strain 1.txt"),
+        folder.path().join("list"),
+    );
+    // Words whose pairs are pronounceable, as no two consonants meet.
+    let syllables = ["ba", "do", "fi", "gu", "ha", "ko", "li", "mu"];
+    let word = |number: usize| {
+        [number / 64, number / 8 % 8, number % 8]
+            .map(|digit| syllables[digit])
+            .concat()
+    };
+    let all: Vec<String> = (0..384).map(word).collect();
+    fs::write(&words, all.join("\n")).unwrap();
+    let predicted = dga(&[
+        "predict",
         "suppobox",
         "--words",
         words.to_str().unwrap(),
+        "--from",
+        "2026-03-01",
+        "--days",
+        "2",
+    ]);
+    assert_eq!(predicted.status.code(), Some(0), "{}", stderr(&predicted));
+    let text = stdout(&predicted);
+    // Two days of slots of 512 seconds, and the 84 that are tried ahead.
+    assert!((421..=423).contains(&text.lines().count()), "{text}");
+    let line: Vec<&str> = text.lines().nth(10).unwrap().split(' ').collect();
+    assert_eq!(line[1..], ["suppobox", "2026-03-01", "strain_1"]);
+    fs::write(&list, text).unwrap();
+    let without = dga(&["score", "--threshold", "100", line[0]]);
+    let with = dga(&[
+        "score",
+        "--threshold",
+        "100",
+        "--predictions",
+        list.to_str().unwrap(),
+        line[0],
+    ]);
+    assert_eq!(
+        (without.status.code(), with.status.code()),
+        (Some(0), Some(1))
+    );
+    assert!(stdout(&with).contains("predicted: suppobox"));
+
+    fs::write(&words, all[1..].join("\n")).unwrap();
+    let short = dga(&["predict", "suppobox", "--words", words.to_str().unwrap()]);
+    assert_eq!(short.status.code(), Some(2));
+    assert!(
+        stderr(&short).contains("384 words, this one has 383"),
+        "{}",
+        stderr(&short)
+    );
+    assert_eq!(stdout(&short), "");
+}
+
+#[test]
+fn names_in_a_familys_shape_are_of_the_form_of_a_list() {
+    let generated = dga(&[
+        "generate",
+        "suppobox",
         "--from",
         "2026-03-01",
         "--days",
@@ -92,14 +146,6 @@ fn what_a_generator_lists_is_found() {
     assert_eq!(text.lines().count(), 40);
     let first: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
     assert_eq!(first[1..], ["suppobox", "2026-03-01", "5"]);
-    fs::write(&list, text).unwrap();
-    let without = dga(&["score", first[0]]);
-    let with = dga(&["score", "--predictions", list.to_str().unwrap(), first[0]]);
-    assert_eq!(
-        (without.status.code(), with.status.code()),
-        (Some(0), Some(1))
-    );
-    assert!(stdout(&with).contains("predicted: suppobox"));
 }
 
 #[test]
