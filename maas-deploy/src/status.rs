@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maas_client::instances::{complaints, statuses};
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::ReadResult;
+use maas_client::session::{ReadResult, ZkError};
 use maas_client::wire::complaint::Complaint;
 use maas_client::wire::history::History;
 use maas_client::wire::progress::{Leader, Progress};
@@ -34,6 +34,9 @@ struct Status {
     /// How many requests wait in the queue.
     waiting: u32,
     models: Vec<Model>,
+    /// Why there may be more models than are told of: what can't be listed, one reason a znode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unlisted: Vec<String>,
     /// The last requests that were refused or superseded, newest first.
     turned_down: Vec<RequestResult>,
     /// The last items of the queue that were no requests, newest first.
@@ -90,6 +93,7 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
     }
     let mut complaints = complaints(session, layout).await?;
     let mut keys: BTreeSet<(ModelName, Version)> = copies.keys().cloned().collect();
+    let mut unlisted = Vec::new();
     for root in [
         layout.desired_root(),
         layout.progress_root(),
@@ -99,7 +103,7 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
         if root == layout.history_root() && filter.name.is_none() {
             continue;
         }
-        keys.extend(versions(session, &root).await?);
+        keys.extend(versions(session, &root, &mut unlisted).await?);
     }
     keys.retain(|(name, version)| {
         filter.name.as_ref().is_none_or(|n| n == name)
@@ -153,6 +157,7 @@ async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<S
         services,
         waiting: u32::try_from(waiting).unwrap_or(0),
         models,
+        unlisted,
         turned_down,
         set_aside,
     })
@@ -169,13 +174,15 @@ fn desired(znode: &ZnodePath, read: Option<ReadResult>) -> Result<Option<Desired
     }
 }
 
+/// What is told of below a root. What ZooKeeper refuses to list for good is left out, and why.
 async fn versions(
     session: &Session,
     root: &ZnodePath,
+    unlisted: &mut Vec<String>,
 ) -> Result<Vec<(ModelName, Version)>, Failure> {
     let mut all = Vec::new();
-    for name in session.children(root).await? {
-        for version in session.children(&root.join(&name)).await? {
+    for name in listed(session, root, unlisted).await? {
+        for version in listed(session, &root.join(&name), unlisted).await? {
             if let (Ok(name), Ok(version)) = (ModelName::new(name.as_str()), Version::new(version))
             {
                 all.push((name, version));
@@ -183,6 +190,20 @@ async fn versions(
         }
     }
     Ok(all)
+}
+
+async fn listed(
+    session: &Session,
+    parent: &ZnodePath,
+    unlisted: &mut Vec<String>,
+) -> Result<Vec<String>, ZkError> {
+    match session.children(parent).await {
+        Err(error) if error.is_lasting() => {
+            unlisted.push(format!("{:#}", anyhow::Error::from(error)));
+            Ok(Vec::new())
+        }
+        children => children,
+    }
 }
 
 async fn records<T, E>(
@@ -220,7 +241,10 @@ fn text(status: &Status) -> String {
             "  leaves all copies as they are for {span}, for something can't be seen or done: {why}"
         )
     }));
-    lines.push(format!("queue: {} requests wait", status.waiting));
+    lines.push(match status.waiting {
+        1 => "queue: 1 request waits".to_owned(),
+        waiting => format!("queue: {waiting} requests wait"),
+    });
     let held = service.and_then(|leader| leader.held.as_ref());
     lines.extend(held.map(|held| {
         let (span, item, why) = (span(held.since_ms), &held.item, &held.why);
@@ -229,6 +253,9 @@ fn text(status: &Status) -> String {
         } else {
             format!("  held up for {span} by item {item}, which can't be taken: {why}")
         }
+    }));
+    lines.extend(status.unlisted.iter().map(|why| {
+        format!("there may be more models than are told of here, for not all can be listed: {why}")
     }));
     for model in &status.models {
         lines.push(String::new());
@@ -273,8 +300,13 @@ fn model_lines(model: &Model) -> Vec<String> {
             model.name, model.version, desired.instances, desired.memory_mb, desired.generation
         ),
         (None, Some(why)) => format!(
-            "{} {}: {serving} copies serve; what should run can't be read, so they are left as they are: {why}",
-            model.name, model.version
+            "{} {}: {}; what should run can't be read, so they are left as they are: {why}",
+            model.name,
+            model.version,
+            match serving {
+                1 => "1 copy serves".to_owned(),
+                serving => format!("{serving} copies serve"),
+            }
         ),
         (None, None) => format!("{} {}: should not run", model.name, model.version),
     }];

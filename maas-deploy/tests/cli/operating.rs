@@ -303,7 +303,7 @@ async fn status_tells_what_cannot_be_read_of_what_should_run_and_why() {
     let run = site.deploy(&["-mo", "STATUS"]);
     let znode = format!("znode `{desired}`");
     let told =
-        "dga 1.0: 1 copies serve; what should run can't be read, so they are left as they are: ";
+        "dga 1.0: 1 copy serves; what should run can't be read, so they are left as they are: ";
     let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
     assert!(
         line.is_some_and(|why| why.starts_with(&znode)),
@@ -321,6 +321,28 @@ async fn status_tells_what_cannot_be_read_of_what_should_run_and_why() {
     let line = run.stdout.lines().find_map(|line| line.strip_prefix(told));
     let tells = |why: &str| why.contains(&znode) && why.ends_with("not authorized");
     assert!(line.is_some_and(tells), "{}", run.stdout);
+
+    // Nor may the versions be listed: the copy that serves is told of all the same.
+    let (model, _) = desired.as_str().rsplit_once('/').unwrap();
+    let close = client.set_acl(model, &no_reading, None);
+    close.await.unwrap();
+    let run = site.deploy(&["-mo", "STATUS"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let told_why = "there may be more models than are told of here, for not all can be listed: ";
+    let line = run
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix(told_why));
+    assert!(
+        line.is_some_and(|why| why.contains(model)),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.contains("\ndga 1.0: 1 copy serves; "),
+        "{}",
+        run.stdout
+    );
 }
 
 /// An item that can neither be carried out nor set aside, here for want of the right to write results, holds up the queue.
