@@ -86,6 +86,9 @@ pub(crate) struct Scoring {
     darklist_speed: f64,
 }
 
+/// A model and what fetches it from elsewhere.
+pub(crate) type Mirrored = (ModelMirror, Arc<LiveModel>);
+
 impl Scoring {
     /// Reads the lists.
     pub(crate) async fn library(&self) -> Result<Library> {
@@ -104,7 +107,7 @@ impl Scoring {
 
     /// Opens the models, if there are any, and what gathers for them.
     /// Those of other places are fetched; they are there for as long as their mirrors are.
-    pub(crate) async fn analyst(&self) -> Result<(Option<Arc<Analyst>>, Vec<ModelMirror>)> {
+    pub(crate) async fn analyst(&self) -> Result<(Option<Arc<Analyst>>, Vec<Mirrored>)> {
         if self.models.is_empty() && self.gatherers.is_none() {
             return Ok((None, Vec::new()));
         }
@@ -134,20 +137,19 @@ impl Scoring {
         let (mut models, mut mirrors) = (Vec::new(), Vec::new());
         for place in &self.models {
             let failed = || format!("could not load the model in `{}`", place.display());
-            let folder = match place.to_str().filter(|place| Place::is_remote(place)) {
+            let mirror = match place.to_str().filter(|place| Place::is_remote(place)) {
                 Some(url) => {
-                    let mirror = ModelMirror::open(url, &self.scratch()).await;
-                    let mirror = mirror.with_context(failed)?;
-                    let folder = mirror.folder().to_owned();
-                    mirrors.push(mirror);
-                    folder
+                    Some((ModelMirror::open(url, &self.scratch()).await).with_context(failed)?)
                 }
-                None => place.clone(),
+                None => None,
             };
+            let folder = mirror.as_ref().map_or(place.as_path(), ModelMirror::folder);
             let name = place.file_name().unwrap_or_default();
             let archive = self.model_archive.as_ref().map(|folder| folder.join(name));
-            let model = LiveModel::open(folder, archive, Clock::system()).with_context(failed)?;
-            models.push(Arc::new(model));
+            let model = LiveModel::open(folder.to_owned(), archive, Clock::system());
+            let model = Arc::new(model.with_context(failed)?);
+            mirrors.extend(mirror.map(|mirror| (mirror, Arc::clone(&model))));
+            models.push(model);
         }
         let (mut kinds, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (model, folder) in models.iter().zip(&self.models) {

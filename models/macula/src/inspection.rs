@@ -134,6 +134,10 @@ pub struct ModelDescription {
     /// What was measured when it was made.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Why another serves than the one that was put into its place, if so: that one can't be fetched, is no good, or was left by a rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub behind: Option<String>,
 }
 
 /// Whether the service can score.
@@ -246,8 +250,8 @@ impl ModelAnswer {
 }
 
 fn described(analyst: &Analyst) -> impl Iterator<Item = ModelDescription> {
-    analyst.models().iter().map(|model| {
-        let model = model.current();
+    analyst.models().iter().map(|live| {
+        let model = live.current();
         let manifest = model.manifest();
         let features = manifest.features.features().iter();
         ModelDescription {
@@ -257,6 +261,7 @@ fn described(analyst: &Analyst) -> impl Iterator<Item = ModelDescription> {
             digest: model.digest().to_owned(),
             features: features.map(|feature| feature.name.to_string()).collect(),
             metrics: manifest.metrics.clone(),
+            behind: live.behind(),
         }
     })
 }

@@ -27,6 +27,7 @@ pub struct ScoreMetrics {
     file_age: Family<ListLabel, Gauge>,
     age: Gauge,
     epoch: Gauge,
+    models_behind: Family<ModelLabel, Gauge>,
     gatherers: GathererMetrics,
 }
 
@@ -74,6 +75,11 @@ struct ListLabel {
     list: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModelLabel {
+    model: String,
+}
+
 /// Names of gatherers come from the settings, and outcomes are a fixed few: nobody who asks can make more of them.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabel {
@@ -119,6 +125,8 @@ impl ScoreMetrics {
         registry.register_with_unit("lists_age", help, Unit::Seconds, self.age.clone());
         let help = "How often the lists were changed in this process";
         registry.register("lists_epoch", help, self.epoch.clone());
+        let help = "Models in whose place lies another one, which can't be fetched, is no good, or was left by a rollback";
+        registry.register("model_behind", help, self.models_behind.clone());
         self.gatherers.register(registry);
     }
 
@@ -184,6 +192,14 @@ impl ScoreMetrics {
         self.cache_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         if let Some(analyst) = scorer.analyst() {
+            self.models_behind.clear();
+            for model in analyst.models() {
+                let label = ModelLabel {
+                    model: model.current().manifest().name.clone(),
+                };
+                let behind = i64::from(model.behind().is_some());
+                self.models_behind.get_or_create(&label).set(behind);
+            }
             self.gatherers.look(analyst.gatherers());
         }
     }

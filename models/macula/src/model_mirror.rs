@@ -8,7 +8,7 @@ use std::path::Path as Folder;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicator_model::{Bundle, BundleError};
+use indicator_model::{Bundle, BundleError, LiveModel};
 use object_place::Place;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
@@ -132,8 +132,8 @@ impl ModelMirror {
         }
     }
 
-    /// Looks again and again until told to stop. What goes wrong is logged once.
-    pub async fn follow(&self, every: Duration, shutdown: CancellationToken) {
+    /// Looks again and again until told to stop, for the model that follows the folder. What goes wrong is logged once.
+    pub async fn follow(&self, model: &LiveModel, every: Duration, shutdown: CancellationToken) {
         let mut told = String::new();
         loop {
             tokio::select! {
@@ -143,14 +143,16 @@ impl ModelMirror {
             match self.refresh().await {
                 Ok(fetched) => {
                     told.clear();
+                    model.could_not_be_fetched(None);
                     if fetched {
                         info!(place = self.place.name, "a new model was fetched");
                     }
                 }
                 Err(failed) => {
+                    let error = &failed as &dyn std::error::Error;
+                    model.could_not_be_fetched(Some(error));
                     let reason = failed.to_string();
                     if reason != told {
-                        let error = &failed as &dyn std::error::Error;
                         error!(place = self.place.name, error, "no model could be fetched");
                     }
                     told = reason;

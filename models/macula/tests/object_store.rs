@@ -229,20 +229,34 @@ fn a_model_of_an_object_store_is_fetched_and_again_when_it_changes() {
         let answer = ask(public, "GET", path, &[], b"").json();
         answer["xk3j9q2vz8w1m.com"]["meta"]["model"]["version"].clone()
     };
-    assert_eq!(version(), "1");
-    store.reads();
-    // Its trees are not there yet: it is looked at, and not taken.
+    let behind = || {
+        let answer = ask(public, "GET", "/api/model", &[], b"").json();
+        answer["models"][0]["behind"].as_str().map(str::to_owned)
+    };
+    assert_eq!((version(), behind()), (json!("1"), None));
+    // Its trees are not there yet: it is not taken, and that is told.
     put("manifest.json", &second[0]);
     let limit = Duration::from_secs(60);
-    let looks = async || {
-        let reads = store.reads();
-        reads.iter().any(|read| read.ends_with("/trees.ubj"))
-    };
-    store.runtime.block_on(eventually(limit, "a look", looks));
+    let told = eventually(limit, "a look", async || behind());
+    let why = store.runtime.block_on(told);
+    assert!(why.starts_with("what was fetched is no model: "), "{why}");
+    let metrics = || ask(public, "GET", "/metrics", &[], b"").body;
+    assert!(
+        metrics().contains("macula_model_behind{model=\"names\"} 1"),
+        "{}",
+        metrics()
+    );
     assert_eq!(version(), "1");
     put("trees.ubj", &second[1]);
     let taken = eventually(limit, "the new model", async || version() == "2");
     store.runtime.block_on(taken);
+    let caught_up = eventually(limit, "nothing to tell", async || behind().is_none());
+    store.runtime.block_on(caught_up);
+    assert!(
+        metrics().contains("macula_model_behind{model=\"names\"} 0"),
+        "{}",
+        metrics()
+    );
     let archived = fs::read_dir(folder.path().join("archive/names")).unwrap();
     assert_eq!(archived.count(), 1);
     running.stop();

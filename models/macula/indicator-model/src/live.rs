@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,16 @@ pub struct LiveModel {
     current: ArcSwap<IndicatorModel>,
     /// Held while bundles change, so that they change one after the other.
     changing: Mutex<Changing>,
+    behind: Mutex<Behind>,
+}
+
+/// Why another model serves than should by now.
+#[derive(Debug, Default)]
+struct Behind {
+    /// What is wrong with the bundle in the folder.
+    folder: Option<String>,
+    /// Why the folder could not be filled from elsewhere.
+    place: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +69,7 @@ impl LiveModel {
         Ok(LiveModel {
             current: ArcSwap::from_pointee(model),
             changing: Mutex::default(),
+            behind: Mutex::default(),
             folder,
             archive,
             clock,
@@ -70,6 +81,21 @@ impl LiveModel {
         self.current.load_full()
     }
 
+    /// Why another model serves than the one that was put into its place, if so.
+    pub fn behind(&self) -> Option<String> {
+        let behind = self.standing();
+        behind.place.as_ref().or(behind.folder.as_ref()).cloned()
+    }
+
+    /// Whoever fills the folder from elsewhere could not, and why; or could again.
+    pub fn could_not_be_fetched(&self, why: Option<&dyn std::error::Error>) {
+        self.standing().place = why.map(chain);
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Behind> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at the folder once. Blocks while it reads and checks.
     ///
     /// # Errors
@@ -77,10 +103,25 @@ impl LiveModel {
     /// was refused is not tried again until its files change.
     pub fn refresh(&self) -> Result<Refreshed, LiveModelError> {
         let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.look(&mut changing);
+        match &looked {
+            Ok(Some(_)) => self.standing().folder = None,
+            // What was refused is so still.
+            Ok(None) => {}
+            Err(failed) => self.standing().folder = Some(chain(failed)),
+        }
+        Ok(looked?.unwrap_or(Refreshed::Unchanged))
+    }
+
+    /// Nothing when the folder holds what was refused.
+    fn look(&self, changing: &mut Changing) -> Result<Option<Refreshed>, LiveModelError> {
         let digest = Bundle::digest_in(&self.folder).map_err(ModelError::from)?;
         let current = self.current();
-        if digest == current.digest() || changing.refused.as_ref() == Some(&digest) {
-            return Ok(Refreshed::Unchanged);
+        if digest == current.digest() {
+            return Ok(Some(Refreshed::Unchanged));
+        }
+        if changing.refused.as_ref() == Some(&digest) {
+            return Ok(None);
         }
         let loaded = match load(&self.folder, current.manifest().kind) {
             Ok(loaded) => loaded,
@@ -93,7 +134,7 @@ impl LiveModel {
         };
         self.replace(&current, loaded)?;
         changing.refused = None;
-        Ok(Refreshed::Replaced)
+        Ok(Some(Refreshed::Replaced))
     }
 
     /// Goes back to the bundle that served before, from the archive, of those that are good. The one that is left is not loaded
@@ -127,6 +168,8 @@ impl LiveModel {
             info!(from = current.digest(), to = digest, "model rolled back");
             changing.refused = Bundle::digest_in(&self.folder).ok();
             self.current.store(Arc::new(old));
+            self.standing().folder =
+                Some("the bundle in its folder was left by a rollback".to_owned());
             return Ok(());
         }
         Err(LiveModelError::NothingToGoBackTo)
@@ -202,6 +245,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .collect()
 }
 
+/// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();

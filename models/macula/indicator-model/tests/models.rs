@@ -352,6 +352,7 @@ fn a_new_bundle_takes_over_the_old_one_is_archived_and_comes_back_when_told_to()
     );
 
     live.rollback().unwrap();
+    assert!(live.behind().is_some_and(|why| why.contains("rollback")));
     assert_eq!(version(), "1.3");
     assert_eq!(
         live.refresh().unwrap(),
@@ -415,8 +416,10 @@ fn a_bundle_for_other_indicators_does_not_take_over() {
     assert!(matches!(refused, LiveModelError::Kind { kind: of, .. } if of == kind));
     assert_eq!(live.refresh().unwrap(), Refreshed::Unchanged, "told once");
     assert_eq!(live.current().manifest().version, "1.3");
+    assert!(live.behind().is_some_and(|why| why == refused.to_string()));
     MADE.bundle.write(folder.path()).unwrap();
     assert_eq!(live.refresh().unwrap(), Refreshed::Replaced);
+    assert_eq!(live.behind(), None);
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Serve {
         let watch = models.map(|model| Arc::clone(model).watch(LOOK, stopped.clone()));
         let watch = futures_util::future::join_all(watch);
         let mirrors = mirrors.iter();
-        let fetch = mirrors.map(|mirror| mirror.follow(FETCH, stopped.clone()));
+        let fetch = mirrors.map(|(mirror, model)| mirror.follow(model, FETCH, stopped.clone()));
         let fetch = futures_util::future::join_all(fetch);
         let serve = async { tokio::try_join!(public, private, told) };
         let serve = async { tokio::join!(serve, watch, fetch).0 };
