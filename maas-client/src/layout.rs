@@ -229,6 +229,12 @@ impl Layout {
         self.state_root.join("leader")
     }
 
+    /// A daemon's place in the line for the lead, as far as all have the same name: ZooKeeper adds a number.
+    #[must_use]
+    pub fn candidate(&self) -> ZnodePath {
+        self.leader_root().join("candidate-")
+    }
+
     /// Whose version is the fencing epoch.
     #[must_use]
     pub fn epoch(&self) -> ZnodePath {

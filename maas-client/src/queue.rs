@@ -155,6 +155,13 @@ impl Queue {
         ];
         let mut parents_made = false;
         let owner = self.session.id();
+        // Whether the mark is there, for as long as it takes to find out.
+        let marked = async || loop {
+            match self.session.stat(&mark).await {
+                Err(error) if error.outcome_unknown() && Instant::now() < give_up => pause().await,
+                stat => return stat.map_err(unknown),
+            }
+        };
         loop {
             match self.session.commit(&steps).await {
                 Ok(_) => break,
@@ -169,9 +176,7 @@ impl Queue {
                     parents_made = true;
                 }
                 Err(error) if error.outcome_unknown() => {
-                    let stat = self.session.stat(&mark).await;
-                    let stat = stat.map_err(unknown)?;
-                    match (stat, error) {
+                    match (marked().await?, error) {
                         (Some(_), _) => break,
                         // The mark went with the session that made it, or was never made: who knows.
                         (None, CommitError::Whole(source)) if self.session.id() != owner => {
@@ -185,8 +190,10 @@ impl Queue {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let stat = self.session.stat(&mark).await.map_err(unknown)?;
-        let czxid = stat.ok_or_else(|| unknown(ZkError::gone(&mark)))?.czxid;
+        let czxid = marked()
+            .await?
+            .ok_or_else(|| unknown(ZkError::gone(&mark)))?
+            .czxid;
         // The mark has served; should deleting it fail, it goes with the session.
         let _gone_with_the_session = self.session.delete(&mark, None).await;
         Ok(Offered {

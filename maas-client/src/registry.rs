@@ -91,14 +91,13 @@ impl Registry {
     /// # Errors
     /// When ZooKeeper can't be asked.
     pub async fn list(&self) -> Result<Vec<Entry>, ZkError> {
-        let mut entries = Vec::new();
-        for name in self.session.children(self.root()).await? {
-            let folder = self.root().join(&name);
-            match self.session.children(&folder).await {
-                Ok(ids) => {
-                    let paths: Vec<ZnodePath> = ids.iter().map(|id| folder.join(id)).collect();
-                    entries.extend(self.read(&paths).await?);
-                }
+        let (mut entries, mut paths) = (Vec::new(), Vec::new());
+        let names = self.session.children(self.root()).await?;
+        let folders: Vec<ZnodePath> = names.iter().map(|name| self.root().join(name)).collect();
+        let listed = self.session.children_many(&folders).await?;
+        for (folder, ids) in folders.into_iter().zip(listed) {
+            match ids {
+                Ok(ids) => paths.extend(ids.iter().map(|id| folder.join(id))),
                 Err(error) if error.outcome_unknown() => return Err(error),
                 Err(error) => entries.push(Entry {
                     path: folder,
@@ -106,6 +105,7 @@ impl Registry {
                 }),
             }
         }
+        entries.extend(self.read(&paths).await?);
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }

@@ -225,6 +225,9 @@ impl ZkError {
     }
 }
 
+/// What listing one znode of many gave.
+pub type ListResult = Result<Vec<String>, ZkError>;
+
 /// What reading one znode of many gave; `None` when it does not exist.
 pub type ReadResult = Result<Option<(Vec<u8>, Stat)>, ZkError>;
 
@@ -400,39 +403,58 @@ impl Session {
         Ok(absent_is_none(listed)?.unwrap_or_default())
     }
 
+    /// The names of the children of many znodes, a few hundred in a message, in the order asked. Each has its own outcome; one
+    /// that does not exist has none.
+    ///
+    /// # Errors
+    /// When ZooKeeper can't be asked at all.
+    pub async fn children_many(&self, paths: &[ZnodePath]) -> Result<Vec<ListResult>, ZkError> {
+        let listed = self
+            .read_many("list", paths, |reader, path| reader.add_get_children(path))
+            .await?;
+        let names = |(path, result): (&ZnodePath, zk::MultiReadResult)| {
+            if let zk::MultiReadResult::Children { children } = result {
+                return Ok(children);
+            }
+            Ok(refused("list", path, result)?.unwrap_or_default())
+        };
+        Ok(paths.iter().zip(listed).map(names).collect())
+    }
+
     /// Reads many znodes, a few hundred in a message, in the order asked. Each has its own outcome: one that can't be read
     /// never hides its neighbours. Those that don't exist are `None`.
     ///
     /// # Errors
     /// When ZooKeeper can't be asked at all.
     pub async fn get_many(&self, paths: &[ZnodePath]) -> Result<Vec<ReadResult>, ZkError> {
+        let read = self
+            .read_many("read", paths, |reader, path| reader.add_get_data(path))
+            .await?;
+        let content = |(path, result): (&ZnodePath, zk::MultiReadResult)| {
+            if let zk::MultiReadResult::Data { data, stat } = result {
+                return Ok(Some((data, stat)));
+            }
+            refused("read", path, result)
+        };
+        Ok(paths.iter().zip(read).map(content).collect())
+    }
+
+    async fn read_many(
+        &self,
+        operation: &'static str,
+        paths: &[ZnodePath],
+        add: fn(&mut zk::MultiReader<'_>, &str) -> Result<(), zk::Error>,
+    ) -> Result<Vec<zk::MultiReadResult>, ZkError> {
         let mut all = Vec::with_capacity(paths.len());
         for batch in paths.chunks(READ_BATCH) {
             let read = |c: zk::Client| async move {
                 let mut reader = c.new_multi_reader();
                 for path in batch {
-                    reader.add_get_data(path.as_str())?;
+                    add(&mut reader, path.as_str())?;
                 }
                 reader.commit().await
             };
-            let results = self.call("read", &several(batch), read).await?;
-            for (path, result) in batch.iter().zip(results) {
-                let refused = |source| ZkError::Operation {
-                    operation: "read",
-                    znode: path.to_string(),
-                    source,
-                };
-                all.push(match result {
-                    zk::MultiReadResult::Data { data, stat } => Ok(Some((data, stat))),
-                    zk::MultiReadResult::Error {
-                        err: zk::Error::NoNode,
-                    } => Ok(None),
-                    zk::MultiReadResult::Error { err } => Err(refused(err)),
-                    other @ (zk::MultiReadResult::Children { .. } | _) => Err(refused(
-                        zk::Error::UnexpectedError(format!("{other:?} in answer to a read")),
-                    )),
-                });
-            }
+            all.extend(self.call(operation, &several(batch), read).await?);
         }
         Ok(all)
     }
@@ -520,6 +542,27 @@ fn absent_is_none<T>(outcome: Result<T, ZkError>) -> Result<Option<T>, ZkError> 
         Err(error) if error.is_no_node() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What an operation on one znode of many came to that has not given what was asked for.
+fn refused<T>(
+    operation: &'static str,
+    path: &ZnodePath,
+    result: zk::MultiReadResult,
+) -> Result<Option<T>, ZkError> {
+    let source = if let zk::MultiReadResult::Error { err } = result {
+        err
+    } else {
+        zk::Error::UnexpectedError(format!("{result:?} in answer to a {operation}"))
+    };
+    if source == zk::Error::NoNode {
+        return Ok(None);
+    }
+    Err(ZkError::Operation {
+        operation,
+        znode: path.to_string(),
+        source,
+    })
 }
 
 fn several(paths: &[ZnodePath]) -> String {

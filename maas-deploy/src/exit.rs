@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Error = 1,
     /// The command line can't be carried out as it is.
     Usage = 2,
-    /// The request was accepted, and its models were not ready in time.
+    /// The request was not answered, or its models were not ready, in time; or another request came before.
     NotReady = 3,
     /// The service turned the request down.
     Refused = 4,

@@ -72,8 +72,7 @@ pub(crate) async fn follow(
     goal: Goal<'_>,
     patience: Option<Duration>,
 ) -> Result<(), Failure> {
-    let services = session.children(&layout.leader_root()).await;
-    if services.is_ok_and(|services| services.is_empty()) {
+    if matches!(services(session, layout).await, Ok(0)) {
         say(
             "note: no maas_service is running on this ZooKeeper; the request waits in the queue until one is",
         );
@@ -354,6 +353,18 @@ impl View {
         parts.extend(troubled.map(describe));
         parts.join("; ")
     }
+}
+
+/// How many services run, the leading one among them.
+pub(crate) async fn services(session: &Session, layout: &Layout) -> Result<usize, ZkError> {
+    let (names, candidate) = (
+        session.children(&layout.leader_root()).await?,
+        layout.candidate(),
+    );
+    let services = names
+        .iter()
+        .filter(|name| name.starts_with(candidate.name()));
+    Ok(services.count())
 }
 
 fn is_lost(status: &InstanceStatus) -> bool {

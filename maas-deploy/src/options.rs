@@ -38,7 +38,7 @@ Examples:
   maas_deploy -zq node1:2181 -mo STATUS -n dga
   maas_deploy -zq node1:2181 -mo REMOVE -n dga -v 1.0 -ni 1
 
-Exit codes: 0 done; 1 failed; 2 the command line can't be carried out; 3 accepted, but not ready in time;
+Exit codes: 0 done; 1 failed; 2 the command line can't be carried out; 3 not answered or not ready in time, or superseded;
 4 the service refused the request; 5 ZooKeeper can't be reached.
 
 Options of several letters may also be written behind one dash, as the original has them: -zq (or -zk), -zr, -mo, -ni, -lmp, -hmp.")]

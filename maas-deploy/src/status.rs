@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maas_client::instances::{complaints, statuses};
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::{ReadResult, ZkError};
+use maas_client::session::{ListResult, ReadResult};
 use maas_client::wire::complaint::Complaint;
 use maas_client::wire::history::History;
 use maas_client::wire::progress::{Leader, Progress};
@@ -16,7 +16,7 @@ use maas_client::{ModelName, Session, Version};
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::follow::harmless;
+use crate::follow::{harmless, services};
 use crate::list::print;
 use crate::options::{Filter, Output};
 
@@ -81,7 +81,7 @@ pub(crate) async fn status(
 
 async fn gather(session: &Session, layout: &Layout, filter: &Filter) -> Result<Status, Failure> {
     let leader = session.get(&layout.progress_root()).await?;
-    let services = session.children(&layout.leader_root()).await?.len();
+    let services = services(session, layout).await?;
     let waiting = session
         .stat(&layout.queue)
         .await?
@@ -180,9 +180,18 @@ async fn versions(
     root: &ZnodePath,
     unlisted: &mut Vec<String>,
 ) -> Result<Vec<(ModelName, Version)>, Failure> {
+    let mut children = |listed: ListResult| match listed {
+        Err(error) if error.is_lasting() => {
+            unlisted.push(format!("{:#}", anyhow::Error::from(error)));
+            Ok(Vec::new())
+        }
+        listed => listed,
+    };
+    let names = children(session.children(root).await)?;
+    let folders: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
     let mut all = Vec::new();
-    for name in listed(session, root, unlisted).await? {
-        for version in listed(session, &root.join(&name), unlisted).await? {
+    for (name, listed) in names.iter().zip(session.children_many(&folders).await?) {
+        for version in children(listed)? {
             if let (Ok(name), Ok(version)) = (ModelName::new(name.as_str()), Version::new(version))
             {
                 all.push((name, version));
@@ -190,20 +199,6 @@ async fn versions(
         }
     }
     Ok(all)
-}
-
-async fn listed(
-    session: &Session,
-    parent: &ZnodePath,
-    unlisted: &mut Vec<String>,
-) -> Result<Vec<String>, ZkError> {
-    match session.children(parent).await {
-        Err(error) if error.is_lasting() => {
-            unlisted.push(format!("{:#}", anyhow::Error::from(error)));
-            Ok(Vec::new())
-        }
-        children => children,
-    }
 }
 
 async fn records<T, E>(

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::{ITEM_PREFIX, QueueItem, in_order};
 use maas_client::session::{CommitError, Session, Step, WatchScope, ZkError};
-use maas_client::wire::progress::{HeldItem, Progress};
+use maas_client::wire::progress::HeldItem;
 use maas_client::wire::request::ModelRequest;
 use maas_client::wire::state::{DeadLetter, Outcome, RequestResult};
 use tokio::sync::watch;
@@ -29,10 +29,11 @@ use crate::crash::{Point, crash_point};
 use crate::leader::Lead;
 use crate::plan::Room;
 use crate::tree::{Tree, create};
-use batch::{Batch, Overtaken, Read};
+use batch::{Batch, Read};
 use held_up::HeldUp;
 pub(crate) use held_up::Refused;
 use letter::{dead_letter, holds_password, unreadable_letter};
+use records::{GONE_BEFORE_A_LOOK, Records};
 
 /// How many requests are carried out in one transaction, and how many bytes they may have together.
 const BATCH: usize = 250;
@@ -47,8 +48,8 @@ const RESYNC: Duration = Duration::from_secs(10);
 /// How long an item that could not be read or taken is passed over before it is tried again: somebody may have mended it.
 const PASSED_OVER: Duration = Duration::from_secs(120);
 
-/// After so many transactions of a queue that does not get empty, whether there are too many records is looked at.
-const ROUNDS_BEFORE_A_LOOK: u32 = 20;
+/// How many batches of a long queue are taken before the queue, and what is kept of what was taken, is looked at again.
+const BATCHES_A_ROUND: usize = 20;
 
 /// Takes requests from the queue while we lead.
 pub struct Intake<T = Session> {
@@ -93,33 +94,40 @@ pub(crate) enum Round {
 }
 
 impl Intake<Session> {
-    /// Takes requests until we lead no more.
+    /// Takes requests until we lead no more. What is kept of them is pruned beside it: that takes many reads, and nobody is to
+    /// wait for them.
     pub async fn run(&mut self, lead: &Lead) {
+        let records = self.records();
+        let pruned = async {
+            loop {
+                records.prune_all(lead).await;
+                tokio::time::sleep(PRUNED_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = self.take_all(lead) => {}
+            () = pruned => {}
+        }
+    }
+
+    async fn take_all(&mut self, lead: &Lead) {
         let mut changes = self.tree.watch(&self.layout.queue, WatchScope::Node);
         // What held up the queue when we led before is no longer so, or is found out anew.
         self.held_up.clear();
         let mut passing_over = Instant::now();
         self.passed_over.clear();
-        loop {
-            self.prune_all(lead).await;
-            let pruned = Instant::now();
-            while pruned.elapsed() < PRUNED_EVERY {
-                let _changed_or_time_is_over = tokio::time::timeout(RESYNC, changes.next()).await;
-                if passing_over.elapsed() > PASSED_OVER {
-                    passing_over = Instant::now();
-                    self.passed_over.clear();
-                }
-                if self.empty(lead).await.is_err() {
-                    return;
-                }
-                self.prune_surplus(lead).await;
+        while self.empty(lead).await.is_ok() {
+            let _changed_or_time_is_over = tokio::time::timeout(RESYNC, changes.next()).await;
+            if passing_over.elapsed() > PASSED_OVER {
+                passing_over = Instant::now();
+                // What is no request does not become one.
+                (self.passed_over).retain(|name| !name.starts_with(ITEM_PREFIX));
             }
         }
     }
 
     /// Takes all that waits.
     async fn empty(&mut self, lead: &Lead) -> Result<(), Fenced> {
-        let mut rounds = 0_u32;
         loop {
             match self.round(lead).await? {
                 Round::Empty => {
@@ -128,10 +136,11 @@ impl Intake<Session> {
                 }
                 Round::Taken => {
                     self.held_up.clear();
-                    rounds += 1;
                     // What a long queue leaves behind is not to grow with it.
-                    if rounds.is_multiple_of(ROUNDS_BEFORE_A_LOOK) {
-                        self.prune_surplus(lead).await;
+                    self.records().prune_surplus().await;
+                    if self.gone >= GONE_BEFORE_A_LOOK {
+                        self.gone = 0;
+                        self.records().prune_histories(lead).await;
                     }
                 }
                 Round::Held(refused) => {
@@ -142,6 +151,10 @@ impl Intake<Session> {
                 }
             }
         }
+    }
+
+    fn records(&self) -> Records {
+        Records::new(self.tree.clone(), self.layout.clone())
     }
 }
 
@@ -164,7 +177,7 @@ impl<T: Tree> Intake<T> {
         self.held_up.told()
     }
 
-    /// Looks at the queue once and takes all that waits there.
+    /// Looks at the queue once and takes what waits there, of a long one the oldest.
     pub(crate) async fn round(&mut self, lead: &Lead) -> Result<Round, Fenced> {
         let names = match self.waiting().await {
             Ok(names) if names.is_empty() => return Ok(Round::Empty),
@@ -176,7 +189,7 @@ impl<T: Tree> Intake<T> {
                 return Ok(Round::Held(lasts.then(|| Refused::queue(queue, &error))));
             }
         };
-        for batch in names.chunks(BATCH) {
+        for batch in names.chunks(BATCH).take(BATCHES_A_ROUND) {
             match self.take(lead, batch).await {
                 Ok(taken) => debug!(taken, "requests taken"),
                 Err(Undone::Fenced) => return Err(Fenced),
@@ -373,7 +386,7 @@ impl<T: Tree> Intake<T> {
         }))
     }
 
-    /// Sees to what need not happen at the same time: empty folders go, and senders whose requests were overtaken are told.
+    /// Takes away the folders that have become empty, which need not happen at the same time.
     async fn tidy(&self, batch: &Batch) {
         for name in batch.emptied() {
             let delete = Step::Delete {
@@ -384,54 +397,6 @@ impl<T: Tree> Intake<T> {
                 debug!(model = %name, %error, "a folder stays, for other versions are in it");
             }
         }
-        if let Err(error) = self.tell_overtaken(&batch.overtaken).await {
-            debug!(%error, "senders are not told that they were overtaken");
-        }
-    }
-
-    /// Requests that were not carried out yet when another one took them back are superseded.
-    async fn tell_overtaken(&self, all: &[Overtaken]) -> Result<(), CommitError> {
-        let record = |overtaken: &Overtaken| self.layout.results_root().join(&overtaken.request);
-        let paths: Vec<ZnodePath> = all
-            .iter()
-            .flat_map(|overtaken| {
-                let (name, version) = &overtaken.model;
-                [self.layout.progress(name, version), record(overtaken)]
-            })
-            .collect();
-        let mut contents = self.tree.get_many(&paths).await?.into_iter();
-        let mut steps = Vec::new();
-        for overtaken in all {
-            let mut next = || contents.next().and_then(Result::ok).flatten();
-            let (progress, answer) = (next(), next());
-            let reached = progress.and_then(|(data, _)| Some(Progress::parse(&data).ok()?.reached));
-            let Some((data, stat)) = answer else {
-                continue;
-            };
-            let Ok(result) = RequestResult::parse(&data) else {
-                continue;
-            };
-            if reached.unwrap_or(0) >= overtaken.generation || result.outcome != Outcome::Accepted {
-                continue;
-            }
-            let superseded = RequestResult {
-                outcome: Outcome::Superseded,
-                reason: Some(format!(
-                    "request {} came before it was carried out",
-                    overtaken.by
-                )),
-                ..result
-            };
-            steps.push(Step::Set {
-                path: record(overtaken),
-                data: superseded.to_bytes(),
-                version: Some(stat.version),
-            });
-        }
-        if steps.is_empty() {
-            return Ok(());
-        }
-        self.tree.commit(&steps).await
     }
 
     /// Makes the folders requests are recorded in.
@@ -459,15 +424,17 @@ impl<T: Tree> Intake<T> {
 
     /// Records what lies in the queue and is no request. It is not ours to delete.
     async fn report_foreign(&mut self, foreign: &[String]) -> Result<(), ZkError> {
-        for name in foreign {
-            match self.item(&self.layout.queue.join(name)).await {
-                Ok(Some(item)) => {
+        let queue = &self.layout.queue;
+        let paths: Vec<ZnodePath> = foreign.iter().map(|name| queue.join(name)).collect();
+        let contents = self.tree.get_many(&paths).await?;
+        for (path, content) in paths.into_iter().zip(contents) {
+            match content {
+                Ok(Some((data, stat))) => {
                     let reason = "its name does not start with `qn-`, so it is no request; it is left where it is";
-                    self.report(&item, reason).await?;
+                    self.report(&QueueItem { path, data, stat }, reason).await?;
                 }
                 Ok(None) => {}
-                Err(error) if error.outcome_unknown() => return Err(error),
-                Err(error) => self.report_unreadable(name, &error).await?,
+                Err(error) => self.report_unreadable(path.name(), &error).await?,
             }
         }
         Ok(())
@@ -565,9 +532,8 @@ fn log(result: &RequestResult) {
         Outcome::Accepted => {
             info!(%request, model, version, copies = result.instances, reason, "request accepted");
         }
-        Outcome::Refused | Outcome::Superseded => {
-            warn!(%request, model, version, reason, "request refused");
-        }
+        Outcome::Refused => warn!(%request, model, version, reason, "request refused"),
+        Outcome::Superseded => info!(%request, model, version, reason, "request superseded"),
         Outcome::SetAside => warn!(%request, reason, "an item of the queue is set aside"),
     }
 }

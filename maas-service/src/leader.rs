@@ -9,11 +9,14 @@
 //! one on the same machine that finds it dead takes it away, and does not wait. Were it mistaken, it would be as with any
 //! daemon that is overtaken.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use maas_client::layout::{Layout, ZnodePath};
-use maas_client::session::{CreateMode, Session, Step, TreeWatch, WatchScope, ZkError};
+use maas_client::session::{CreateMode, ReadResult, Session, Step, TreeWatch, WatchScope, ZkError};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
@@ -102,6 +105,36 @@ struct Candidate {
     /// Which process it is, where that was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Mortal>,
+    /// The folder of its place, where that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder: Option<FolderIdentity>,
+}
+
+impl Candidate {
+    fn own(place: &Place) -> Self {
+        Self {
+            place: place.clone(),
+            process: Mortal::own().ok(),
+            folder: FolderIdentity::of(&place.instances).ok(),
+        }
+    }
+}
+
+/// Which folder it is, whatever it is called: in two containers of one machine a path may mean two folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FolderIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FolderIdentity {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(folder)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
 }
 
 /// The znode of a daemon in the line, with what it says of itself where that can be read.
@@ -116,10 +149,11 @@ pub enum OtherPlace {
          runs", .0.host, .0.instances.display()
     )]
     Named(Place),
-    /// It calls its place as we call ours, and is on another machine.
+    /// It calls its place as we call ours, and is on another machine or in another container.
     #[error(
-        "a maas_service on another machine that is called {}, too, with its copies in {} there, serves this ZooKeeper; a standby \
-         must be on the same machine, or it could not reach what runs", .0.host, .0.instances.display()
+        "a maas_service on another machine or in another container that is called {}, too, with its copies in {} there, serves \
+         this ZooKeeper; a standby must be on the same machine and share the folder, or it could not reach what runs",
+        .0.host, .0.instances.display()
     )]
     SameName(Place),
 }
@@ -185,20 +219,16 @@ impl Candidacy {
 
     /// Takes a place in the line and waits until it is the first.
     async fn contend(&mut self, events: &mut TreeWatch) -> Result<Contest, ZkError> {
-        let (session, place) = (&self.session, &self.place);
-        let root = self.layout.leader_root();
-        session.ensure(&root).await?;
+        let session = &self.session;
+        session.ensure(&self.layout.leader_root()).await?;
         session.ensure(&self.layout.epoch()).await?;
         let generation = session.health().borrow().generation;
-        if let Some(other) = other_place(&line(session, &root).await?, place) {
+        let own = Candidate::own(&self.place);
+        if let Some(other) = other_place(&line(session, &self.layout).await?, &own) {
             return Ok(Contest::Elsewhere(other));
         }
-        let own = Candidate {
-            place: place.clone(),
-            process: Mortal::own().ok(),
-        };
         let who = serde_json::to_vec(&own).unwrap_or_default();
-        let Some(candidate) = take_place(session, &root, &who).await? else {
+        let Some(candidate) = take_place(session, &self.layout, &who).await? else {
             return Ok(Contest::PlaceLost);
         };
         // That of a session that has ended for us stays until ZooKeeper finds out, and we would wait behind ourselves.
@@ -212,7 +242,7 @@ impl Candidacy {
         self.last = Some((candidate.clone(), session.id()));
         let mut waiting = false;
         loop {
-            let line = line(session, &root).await?;
+            let line = line(session, &self.layout).await?;
             if !line.iter().any(|(znode, _)| *znode == candidate)
                 || session.health().borrow().generation != generation
             {
@@ -226,7 +256,7 @@ impl Candidacy {
                 break;
             }
             // Two that came at once have not seen each other before they stood in line.
-            if let Some(other) = other_place(&line, place) {
+            if let Some(other) = other_place(&line, &own) {
                 return Ok(Contest::Elsewhere(other));
             }
             if let Some((dead, _)) = ahead.iter().find(|ahead| has_died(ahead)) {
@@ -265,30 +295,44 @@ enum Contest {
     Elsewhere(OtherPlace),
 }
 
-/// All daemons in the line, in their order.
-async fn line(session: &Session, root: &ZnodePath) -> Result<Vec<InLine>, ZkError> {
-    let mut names = session.children(root).await?;
-    names.sort_unstable();
-    let znodes: Vec<ZnodePath> = names.iter().map(|name| root.join(name)).collect();
+/// All daemons in the line, in their order. What lies there and ends with nobody's session is none.
+async fn line(session: &Session, layout: &Layout) -> Result<Vec<InLine>, ZkError> {
+    let znodes = places(session, layout).await?;
     let contents = session.get_many(&znodes).await?;
-    let candidates = contents.into_iter().map(|content| {
-        let (data, _) = content.ok()??;
-        serde_json::from_slice::<Candidate>(&data).ok()
-    });
-    Ok(znodes.into_iter().zip(candidates).collect())
+    let in_line = |(znode, content): (ZnodePath, ReadResult)| match content {
+        Ok(Some((_, stat))) if stat.ephemeral_owner == 0 => None,
+        Ok(Some((data, _))) => Some((znode, serde_json::from_slice(&data).ok())),
+        Ok(None) | Err(_) => Some((znode, None)),
+    };
+    Ok(znodes
+        .into_iter()
+        .zip(contents)
+        .filter_map(in_line)
+        .collect())
 }
 
-/// A place in the line that is not `place`. Two machines may call theirs the same; by the time of their being up they are told
-/// apart, even where one is a copy of the other. To a machine that has come up again its own earlier life is elsewhere, too,
-/// until that session ends.
-fn other_place(line: &[InLine], place: &Place) -> Option<OtherPlace> {
+/// The znodes in the line, in their order.
+async fn places(session: &Session, layout: &Layout) -> Result<Vec<ZnodePath>, ZkError> {
+    let (root, candidate) = (layout.leader_root(), layout.candidate());
+    let mut names = session.children(&root).await?;
+    names.retain(|name| name.starts_with(candidate.name()));
+    names.sort_unstable();
+    Ok(names.iter().map(|name| root.join(name)).collect())
+}
+
+/// A place in the line that is not ours. Two machines may call theirs the same; by the time of their being up they are told
+/// apart, even where one is a copy of the other, and two containers of one machine by their folders. To a machine that has come
+/// up again its own earlier life is elsewhere, too, until that session ends.
+fn other_place(line: &[InLine], own: &Candidate) -> Option<OtherPlace> {
     let candidates = line.iter().filter_map(|(_, candidate)| candidate.as_ref());
     let mut others = candidates.filter_map(|other| {
-        if other.place != *place {
+        if other.place != own.place {
             return Some(OtherPlace::Named(other.place.clone()));
         }
-        let is_elsewhere = other.process.is_some_and(|process| process.is_elsewhere());
-        is_elsewhere.then(|| OtherPlace::SameName(place.clone()))
+        let folders = other.folder.zip(own.folder);
+        let is_elsewhere = other.process.is_some_and(|process| process.is_elsewhere())
+            || folders.is_some_and(|(other, own)| other != own);
+        is_elsewhere.then(|| OtherPlace::SameName(own.place.clone()))
     });
     others.next()
 }
@@ -309,16 +353,11 @@ fn has_died((_, candidate): &InLine) -> bool {
 /// Our own place in the line: the one we have, for a create whose answer was lost may have made it already, or a new one.
 async fn take_place(
     session: &Session,
-    root: &ZnodePath,
+    layout: &Layout,
     who: &[u8],
 ) -> Result<Option<ZnodePath>, ZkError> {
     let own = async || -> Result<Option<ZnodePath>, ZkError> {
-        let places: Vec<ZnodePath> = session
-            .children(root)
-            .await?
-            .iter()
-            .map(|name| root.join(name))
-            .collect();
+        let places = places(session, layout).await?;
         let contents = session.get_many(&places).await?;
         let id = session.id();
         let mut all = places.into_iter().zip(contents);
@@ -329,11 +368,7 @@ async fn take_place(
         return Ok(Some(place));
     }
     session
-        .create(
-            &root.join("candidate-"),
-            who,
-            CreateMode::EphemeralSequential,
-        )
+        .create(&layout.candidate(), who, CreateMode::EphemeralSequential)
         .await?;
     own().await
 }

@@ -710,11 +710,15 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
         let root = self.layout.desired_root();
         let mut keys: Vec<ModelKey> = Vec::new();
         let mut hidden = HashSet::new();
-        for name in self.tree.children(&root).await? {
-            let Ok(model) = ModelName::new(name.as_str()) else {
-                continue;
-            };
-            match self.tree.children(&root.join(&name)).await {
+        let names = self.tree.children(&root).await?;
+        let models: Vec<ModelName> = names
+            .into_iter()
+            .filter_map(|name| ModelName::new(name).ok())
+            .collect();
+        let folders: Vec<ZnodePath> = models.iter().map(|m| root.join(m.as_str())).collect();
+        let listed = self.tree.children_many(&folders).await?;
+        for (model, versions) in models.into_iter().zip(listed) {
+            match versions {
                 Ok(versions) => {
                     let versions = versions.into_iter().filter_map(|v| Version::new(v).ok());
                     keys.extend(versions.map(|version| (model.clone(), version)));

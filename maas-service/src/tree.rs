@@ -4,7 +4,9 @@
 //! is simulated is the very code that runs.
 
 use maas_client::layout::ZnodePath;
-use maas_client::session::{CommitError, CreateMode, ReadResult, Session, Step, ZkError};
+use maas_client::session::{
+    CommitError, CreateMode, ListResult, ReadResult, Session, Step, ZkError,
+};
 
 /// A tree of znodes.
 #[expect(
@@ -17,6 +19,12 @@ pub trait Tree {
     /// # Errors
     /// When the tree can't be asked.
     async fn children(&self, path: &ZnodePath) -> Result<Vec<String>, ZkError>;
+
+    /// The names of the children of many znodes, each with its own outcome; empty when it does not exist.
+    ///
+    /// # Errors
+    /// When the tree can't be asked.
+    async fn children_many(&self, paths: &[ZnodePath]) -> Result<Vec<ListResult>, ZkError>;
 
     /// Reads many znodes, each with its own outcome.
     ///
@@ -43,6 +51,10 @@ pub trait Tree {
 impl Tree for Session {
     async fn children(&self, path: &ZnodePath) -> Result<Vec<String>, ZkError> {
         Session::children(self, path).await
+    }
+
+    async fn children_many(&self, paths: &[ZnodePath]) -> Result<Vec<ListResult>, ZkError> {
+        Session::children_many(self, paths).await
     }
 
     async fn get_many(&self, paths: &[ZnodePath]) -> Result<Vec<ReadResult>, ZkError> {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use maas_client::ModelName;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::QueueItem;
 use maas_client::session::{ReadResult, Step, ZkError};
-use maas_client::wire::history::{Generation, History};
+use maas_client::wire::history::{Change, Generation, History};
+use maas_client::wire::progress::Progress;
 use maas_client::wire::request::{Action, ModelRequest};
 use maas_client::wire::state::{Desired, Outcome, RequestResult, now_ms};
+use maas_client::{ModelName, Version};
 use tracing::{info, warn};
 
 use super::letter::dead_letter;
@@ -31,11 +32,11 @@ struct Model {
 }
 
 /// A request whose effect was taken back, and the one that did it.
-pub(super) struct Overtaken {
-    pub(super) model: ModelKey,
-    pub(super) generation: u64,
-    pub(super) request: String,
-    pub(super) by: String,
+struct Overtaken {
+    model: ModelKey,
+    generation: u64,
+    request: String,
+    by: String,
 }
 
 /// Requests ruled on together.
@@ -47,7 +48,8 @@ pub(super) struct Batch {
     /// Identities that were answered before: a sender that repeats itself.
     answered: HashSet<String>,
     pub(super) results: Vec<RequestResult>,
-    pub(super) overtaken: Vec<Overtaken>,
+    overtaken: Vec<Overtaken>,
+    /// What is recorded besides the results.
     records: Vec<Step>,
     deletions: Vec<Step>,
 }
@@ -65,6 +67,7 @@ impl Batch {
         for (item, request) in read {
             batch.add(layout, machine, item, request);
         }
+        batch.supersede(tree, layout).await?;
         Ok(batch)
     }
 
@@ -115,23 +118,29 @@ impl Batch {
             let unreadable = |what, error: &dyn std::fmt::Display| {
                 warn!(model = %name, version = %version, %error, "{what} can't be read");
             };
-            let model = Model {
-                desired_version: desired.as_ref().map(|(_, stat)| stat.version),
-                history_version: history.as_ref().map(|(_, stat)| stat.version),
-                desired: desired.and_then(|(data, _)| {
-                    let desired = Desired::parse(&data);
-                    desired
-                        .inspect_err(|error| unreadable("what should run", error))
+            let desired_version = desired.as_ref().map(|(_, stat)| stat.version);
+            let history_version = history.as_ref().map(|(_, stat)| stat.version);
+            let history = history
+                .and_then(|(data, _)| {
+                    let history = History::parse(&data);
+                    history
+                        .inspect_err(|error| unreadable("the history", error))
                         .ok()
-                }),
-                history: history
-                    .and_then(|(data, _)| {
-                        let history = History::parse(&data);
-                        history
-                            .inspect_err(|error| unreadable("the history", error))
-                            .ok()
-                    })
-                    .unwrap_or_default(),
+                })
+                .unwrap_or_default();
+            let desired = desired.and_then(|(data, _)| {
+                let desired = Desired::parse(&data);
+                // Where somebody has spoilt it, the history tells what it was.
+                desired
+                    .inspect_err(|error| unreadable("what should run", error))
+                    .ok()
+                    .or_else(|| last_wish(&name, &version, &history))
+            });
+            let model = Model {
+                desired,
+                desired_version,
+                history,
+                history_version,
                 changed: false,
             };
             self.models.insert((name, version), model);
@@ -188,8 +197,6 @@ impl Batch {
                 }
             }
         };
-        let record = layout.results_root().join(&result.request);
-        self.records.push(create(record, result.to_bytes()));
         self.results.push(result);
     }
 
@@ -222,17 +229,18 @@ impl Batch {
         else {
             return ruling.result;
         };
-        if let Some(before) = model
-            .desired
-            .as_ref()
-            .filter(|_| request.action == Action::Remove && ruling.desired.is_none())
-        {
-            self.overtaken.push(Overtaken {
-                model: key,
-                generation: before.generation,
-                request: before.request.clone(),
+        if request.action == Action::Remove && ruling.desired.is_none() {
+            // Back to when nothing ran.
+            let of_now = model.history.generations.iter().rev();
+            let of_now = of_now.take_while(|generation| generation.instances > 0);
+            let made =
+                of_now.filter(|made| matches!(made.change, Change::Added | Change::Restarted));
+            self.overtaken.extend(made.map(|made| Overtaken {
+                model: key.clone(),
+                generation: made.generation,
+                request: made.request.clone(),
                 by: identity.to_owned(),
-            });
+            }));
         }
         let stands = ruling.desired.as_ref().or(model.desired.as_ref());
         model.history.push(Generation {
@@ -251,6 +259,54 @@ impl Batch {
         model.desired = ruling.desired;
         model.changed = true;
         ruling.result
+    }
+
+    /// Requests that were not carried out yet when another one took them back are superseded.
+    async fn supersede(&mut self, tree: &impl Tree, layout: &Layout) -> Result<(), ZkError> {
+        let record = |overtaken: &Overtaken| layout.results_root().join(&overtaken.request);
+        let paths: Vec<ZnodePath> = self
+            .overtaken
+            .iter()
+            .flat_map(|overtaken| {
+                let (name, version) = &overtaken.model;
+                [layout.progress(name, version), record(overtaken)]
+            })
+            .collect();
+        let mut contents = tree.get_many(&paths).await?.into_iter();
+        for overtaken in &self.overtaken {
+            let mut next = || contents.next().and_then(Result::ok).flatten();
+            let (progress, answer) = (next(), next());
+            let reached = progress.and_then(|(data, _)| Some(Progress::parse(&data).ok()?.reached));
+            if reached.unwrap_or(0) >= overtaken.generation {
+                continue;
+            }
+            let reason = format!("request {} came before it was carried out", overtaken.by);
+            let mut of_batch = self.results.iter_mut();
+            if let Some(result) = of_batch.find(|result| result.request == overtaken.request) {
+                result.outcome = Outcome::Superseded;
+                result.reason = Some(reason);
+                continue;
+            }
+            let Some((data, stat)) = answer else {
+                continue;
+            };
+            let Ok(result) = RequestResult::parse(&data) else {
+                continue;
+            };
+            if result.outcome == Outcome::Accepted {
+                let superseded = RequestResult {
+                    outcome: Outcome::Superseded,
+                    reason: Some(reason),
+                    ..result
+                };
+                self.records.push(Step::Set {
+                    path: record(overtaken),
+                    data: superseded.to_bytes(),
+                    version: Some(stat.version),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// All that must happen at once.
@@ -281,6 +337,12 @@ impl Batch {
             let path = layout.history(name, version);
             steps.push(write(path, model.history.to_bytes(), model.history_version));
         }
+        steps.extend(self.results.iter().map(|result| {
+            create(
+                layout.results_root().join(&result.request),
+                result.to_bytes(),
+            )
+        }));
         steps.extend(self.records.iter().chain(&self.deletions).cloned());
         steps
     }
@@ -299,4 +361,20 @@ impl Batch {
             .filter(|(_, model)| model.changed && model.desired.is_none());
         emptied.map(|((name, _), _)| name).collect()
     }
+}
+
+/// What should run by the last change; nothing of an update that was going on.
+fn last_wish(name: &ModelName, version: &Version, history: &History) -> Option<Desired> {
+    let last = history.generations.last()?;
+    (last.instances > 0).then(|| Desired {
+        name: name.clone(),
+        version: version.clone(),
+        instances: last.instances,
+        memory_mb: last.memory_mb,
+        path: last.path.clone(),
+        generation: last.generation,
+        request: last.request.clone(),
+        restarted: 0,
+        replaces: None,
+    })
 }

@@ -10,13 +10,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use maas_client::layout::ZnodePath;
+use maas_client::layout::{Layout, ZnodePath};
 use maas_client::queue::offered_by;
 use maas_client::session::{CommitError, Session, Step, ZkError};
 use maas_client::wire::state::now_ms;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::Intake;
 use crate::leader::Lead;
 
 /// How much is kept of one kind.
@@ -56,22 +55,29 @@ enum Look {
     Age,
 }
 
-impl Intake<Session> {
+/// What is kept of requests and of versions.
+pub(super) struct Records {
+    tree: Session,
+    layout: Layout,
+}
+
+impl Records {
+    pub(super) fn new(tree: Session, layout: Layout) -> Self {
+        Self { tree, layout }
+    }
+
     /// Deletes what is too old or too much of everything.
-    pub(super) async fn prune_all(&mut self, lead: &Lead) {
-        self.prune_records(Look::Age).await;
+    pub(super) async fn prune_all(&self, lead: &Lead) {
+        self.prune(Look::Age).await;
         self.prune_histories(lead).await;
     }
 
-    /// Deletes what is too much, if there has come more.
-    pub(super) async fn prune_surplus(&mut self, lead: &Lead) {
-        self.prune_records(Look::Number).await;
-        if self.gone >= GONE_BEFORE_A_LOOK {
-            self.prune_histories(lead).await;
-        }
+    /// Deletes what is too much of what became of requests.
+    pub(super) async fn prune_surplus(&self) {
+        self.prune(Look::Number).await;
     }
 
-    async fn prune_records(&self, look: Look) {
+    async fn prune(&self, look: Look) {
         for root in [self.layout.results_root(), self.layout.dead_root()] {
             if let Err(error) = prune(&self.tree, &root, RECORDS, look).await {
                 debug!(znode = %root, %error, "old records stay a while longer");
@@ -79,8 +85,8 @@ impl Intake<Session> {
         }
     }
 
-    async fn prune_histories(&mut self, lead: &Lead) {
-        self.gone = 0;
+    /// Deletes the histories of versions that are gone, where they are too many or too old.
+    pub(super) async fn prune_histories(&self, lead: &Lead) {
         match self.forget(lead, HISTORIES).await {
             Ok(0) => {}
             Ok(forgotten) => info!(forgotten, "histories of versions gone long ago are deleted"),
@@ -97,11 +103,15 @@ impl Intake<Session> {
     async fn forget(&self, lead: &Lead, limits: Limits) -> Result<usize, CommitError> {
         let (histories, desired) = (self.layout.history_root(), self.layout.desired_root());
         let mut gone: Vec<ZnodePath> = Vec::new();
-        for name in self.tree.children(&histories).await? {
-            let wanted = self.tree.children(&desired.join(&name)).await?;
-            let wanted: HashSet<String> = wanted.into_iter().collect();
-            let folder = histories.join(&name);
-            let versions = self.tree.children(&folder).await?;
+        let names = self.tree.children(&histories).await?;
+        let below = |root: &ZnodePath| names.iter().map(|name| root.join(name)).collect();
+        let (folders, wanted): (Vec<ZnodePath>, Vec<ZnodePath>) =
+            (below(&histories), below(&desired));
+        let versions = self.tree.children_many(&folders).await?;
+        let wanted = self.tree.children_many(&wanted).await?;
+        for ((folder, versions), wanted) in folders.iter().zip(versions).zip(wanted) {
+            let wanted: HashSet<String> = wanted?.into_iter().collect();
+            let versions = versions?;
             let old = versions.iter().filter(|version| !wanted.contains(*version));
             gone.extend(old.map(|version| folder.join(version)));
         }
@@ -173,7 +183,7 @@ async fn prune(
     let mut looked = 0;
     for some in all.chunks(AT_ONCE) {
         let contents = session.get_many(some).await?;
-        let old: Vec<Step> = contents
+        let mut old: Vec<Step> = contents
             .into_iter()
             .zip(some)
             .enumerate()
@@ -190,11 +200,22 @@ async fn prune(
         if old.is_empty() && looked >= surplus {
             break;
         }
-        match session.commit(&old).await {
-            Ok(()) => {}
-            // Somebody else has deleted one of them; the others go the next time.
-            Err(CommitError::Step { source, .. } | CommitError::Whole(source)) => {
-                return Err(source);
+        while !old.is_empty() {
+            match session.commit(&old).await {
+                Ok(()) => break,
+                // Somebody else has deleted it, or put something below it.
+                Err(CommitError::Step { index, source })
+                    if source.is_no_node() || source.is_not_empty() || source.is_lasting() =>
+                {
+                    if !source.is_no_node() {
+                        let error = &source as &dyn std::error::Error;
+                        warn!(error, "an old record can't be deleted and stays");
+                    }
+                    old.remove(index);
+                }
+                Err(CommitError::Step { source, .. } | CommitError::Whole(source)) => {
+                    return Err(source);
+                }
             }
         }
     }
@@ -220,11 +241,11 @@ async fn in_order(session: &Session, root: &ZnodePath) -> Result<Vec<ZnodePath>,
 #[cfg(test)]
 mod tests {
     use maas_client::SessionConfig;
-    use maas_client::layout::Layout;
     use maas_client::session::CreateMode;
     use test_support::ZooKeeper;
 
     use super::*;
+    use crate::intake::Intake;
     use crate::plan::Room;
 
     const ROOM: Room = Room {
@@ -282,9 +303,12 @@ mod tests {
         };
         prune(&session, &root, brief, Look::Number).await.unwrap();
         assert_eq!(count(&session, &root).await, left.len());
+        // One that can't be deleted keeps no other.
+        let kept = in_order(&session, &root).await.unwrap().remove(1);
+        session.ensure(&kept.join("somebody's")).await.unwrap();
         let aged = async || {
             prune(&session, &root, brief, Look::Age).await.unwrap();
-            count(&session, &root).await == 0
+            session.children(&root).await.unwrap() == [kept.name()]
         };
         test_support::eventually(Duration::from_secs(60), "all to be too old", aged).await;
         session.close().await;
@@ -299,6 +323,7 @@ mod tests {
         let layout = Layout::default();
         let intake = Intake::new(session.clone(), layout.clone(), ROOM);
         intake.layout_ready().await.unwrap();
+        let records = Records::new(session.clone(), layout.clone());
         session.ensure(&layout.epoch()).await.unwrap();
         let epoch = session.stat(&layout.epoch()).await.unwrap().unwrap();
         let lead = Lead::of_epoch(layout.epoch(), epoch.version);
@@ -316,19 +341,19 @@ mod tests {
             ..HISTORIES
         };
         // Eleven are gone: one is too many, and one more goes with it.
-        assert_eq!(intake.forget(&lead, limits).await.unwrap(), 2);
+        assert_eq!(records.forget(&lead, limits).await.unwrap(), 2);
         let mut left = session.children(&layout.history_root()).await.unwrap();
         left.sort();
         assert!(left.contains(&"m0".to_owned()) && left.len() == 10);
         assert!(!left.contains(&"m1".to_owned()) && !left.contains(&"m2".to_owned()));
-        assert_eq!(intake.forget(&lead, limits).await.unwrap(), 0);
+        assert_eq!(records.forget(&lead, limits).await.unwrap(), 0);
 
         session.set(&layout.epoch(), b"", None).await.unwrap();
         let brief = Limits {
             many: 0,
             ..HISTORIES
         };
-        intake
+        records
             .forget(&lead, brief)
             .await
             .expect_err("who leads no more deletes nothing");

@@ -114,7 +114,10 @@ fn add(request: &ModelRequest, standing: &Standing<'_>) -> Result<Accepted, Stri
             Some(Replaces {
                 version: old.clone(),
                 deadline_s: request.deadline_s.into(),
-                since: going_on.map_or(standing.last_generation + 1, |replaces| replaces.since),
+                // What failed before it was given up says nothing about another try.
+                since: going_on
+                    .filter(|replaces| replaces.going_back.is_none())
+                    .map_or(standing.last_generation + 1, |replaces| replaces.since),
                 before: going_on.map_or(before, |replaces| replaces.before),
                 going_back: None,
             })
@@ -466,6 +469,20 @@ mod tests {
             ..unfinished
         };
         refused(Some(&busy), Some(&old), "already taking the place of 0.9");
+        // Asked for again, an update goes on; one that is being given up is a new try.
+        for (going_back, since) in [(None, 1), (Some("why".to_owned()), 8)] {
+            let replaces = Replaces {
+                going_back,
+                ..replaces("1.0").expect("it replaces")
+            };
+            let updating = Desired {
+                replaces: Some(replaces),
+                ..busy.clone()
+            };
+            let again = rule_on(&replacing, Some(&updating), Some(&old)).desired;
+            let again = again.expect("it stands").replaces.expect("it replaces");
+            assert_eq!((again.going_back, again.since), (None, since));
+        }
         // Taken away before it is done, it leaves the old one alone.
         let (left, note) = remove(&request("REMOVE", 3, ""), &busy);
         assert!(left.is_none() && note.expect("a note").contains("0.9, which runs on"));

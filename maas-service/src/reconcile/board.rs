@@ -71,17 +71,17 @@ impl Board {
         }
         let root = layout.progress_root();
         let mut keys: Vec<ModelKey> = Vec::new();
-        self.folders.clear();
-        for name in tree.children(&root).await? {
-            self.folders.extend(ModelName::new(name.as_str()));
-            for version in tree.children(&root.join(&name)).await? {
-                if let (Ok(name), Ok(version)) =
-                    (ModelName::new(name.as_str()), Version::new(version))
-                {
-                    keys.push((name, version));
-                }
-            }
+        let names = tree.children(&root).await?;
+        let models: Vec<ModelName> = names
+            .into_iter()
+            .filter_map(|name| ModelName::new(name).ok())
+            .collect();
+        let folders: Vec<ZnodePath> = models.iter().map(|m| root.join(m.as_str())).collect();
+        for (model, versions) in models.iter().zip(tree.children_many(&folders).await?) {
+            let versions = versions?.into_iter().filter_map(|v| Version::new(v).ok());
+            keys.extend(versions.map(|version| (model.clone(), version)));
         }
+        self.folders = models.into_iter().collect();
         let paths: Vec<ZnodePath> = keys.iter().map(|(n, v)| layout.progress(n, v)).collect();
         let contents = tree.get_many(&paths).await?;
         let readable = keys.into_iter().zip(contents).map(|(key, content)| {

@@ -69,10 +69,11 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
                 None => settled,
             };
             let going_back = replaces.going_back.is_some();
-            let forward = (going_back, progress);
-            let last = self.updating.entry(new.clone()).or_insert((now, forward));
-            if forward > last.1 {
-                *last = (now, forward);
+            let last = self.updating.entry(new.clone());
+            let last = last.or_insert((now, (going_back, progress)));
+            let (way, before) = last.1;
+            if way != going_back || progress > before {
+                *last = (now, (going_back, progress));
             }
             let standing = Standing {
                 old: old_side,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use maas_client::layout::ZnodePath;
-use maas_client::session::{CommitError, CreateMode, ReadResult, Stat, Step, ZkError};
+use maas_client::session::{CommitError, CreateMode, ListResult, ReadResult, Stat, Step, ZkError};
 use zookeeper_client::Error;
 
 use crate::tree::Tree;
@@ -248,6 +248,12 @@ impl Handle {
 impl Tree for Handle {
     async fn children(&self, path: &ZnodePath) -> Result<Vec<String>, ZkError> {
         self.call(path.as_str(), |tree| tree.children(path)).await
+    }
+
+    async fn children_many(&self, paths: &[ZnodePath]) -> Result<Vec<ListResult>, ZkError> {
+        let list =
+            |tree: &mut ModelTree| paths.iter().map(|path| Ok(tree.children(path))).collect();
+        self.call("several", list).await
     }
 
     async fn get_many(&self, paths: &[ZnodePath]) -> Result<Vec<ReadResult>, ZkError> {

@@ -97,39 +97,34 @@ async fn on_a_full_machine_the_only_copy_waits_to_be_replaced_and_says_what_to_d
     .await;
 }
 
-/// A request that is taken back before it was carried out says so.
+/// Requests that are taken back before they were carried out say so, as soon as the one that did it has its answer.
 #[tokio::test]
-async fn an_add_that_is_taken_back_while_it_waits_is_superseded() {
-    let world = World::start(&["--vcores", "1"]).await;
+async fn adds_that_are_taken_back_while_they_wait_are_superseded() {
+    let world = World::start(&["--vcores", "2"]).await;
     let model = ModelFolder::answering();
-    world.add("first", 1, model.path()).await;
-    world.serving("first", 1).await;
-    world.add("second", 1, model.path()).await;
-    let identity = {
-        let (data, _) = {
-            let path = world
-                .layout
-                .desired(&"second".parse().unwrap(), &"1.0".parse().unwrap());
-            world.session.get(&path).await.unwrap().unwrap()
-        };
-        maas_client::wire::state::Desired::parse(&data)
-            .unwrap()
-            .request
+    let first = world.add("first", 2, model.path()).await;
+    world.serving("first", 2).await;
+    let reached = async || {
+        world
+            .progress("first")
+            .await
+            .is_some_and(|p| p.reached == 1)
     };
-    world.remove("second", 1).await;
-    let superseded = async || {
-        let answer = world.answer(&identity).await;
-        if answer.outcome == Outcome::Superseded {
-            Ok(answer)
-        } else {
-            Err(answer)
-        }
-    };
-    let answer = eventually(LIMIT, "the ADD to be superseded", superseded).await;
-    assert!(
-        answer
-            .reason
-            .unwrap()
-            .contains("came before it was carried out")
-    );
+    eventually(LIMIT, "the first to be carried out", reached).await;
+    let waiting = [
+        world.add("second", 1, model.path()).await,
+        world.add("second", 1, model.path()).await,
+    ];
+    let remove = world.remove("second", 2).await;
+    for add in &waiting {
+        assert_eq!(add.outcome, Outcome::Accepted);
+        let answer = world.answer(&add.request).await;
+        assert_eq!(answer.outcome, Outcome::Superseded);
+        let reason = format!("request {} came before it was carried out", remove.request);
+        assert_eq!(answer.reason, Some(reason));
+    }
+    // What was carried out is not taken back by what ends it.
+    world.remove("first", 2).await;
+    let answer = world.answer(&first.request).await;
+    assert_eq!(answer.outcome, Outcome::Accepted);
 }

@@ -62,6 +62,7 @@ async fn what_should_run_is_followed_when_somebody_writes_or_deletes_it_and_left
     let model = ModelFolder::answering();
     world.add("dga", 1, model.path()).await;
     let pid = pid_of(&world, "dga").await;
+    let first = world.registered("dga").await[0].instance.clone();
     let znode = world
         .layout
         .desired(&"dga".parse().unwrap(), &"1.0".parse().unwrap());
@@ -78,16 +79,28 @@ async fn what_should_run_is_followed_when_somebody_writes_or_deletes_it_and_left
     world.serving("other", 1).await;
     assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
 
-    let two = Desired {
-        instances: 2,
+    // The next request goes by what was asked for before.
+    let added = world.add("dga", 1, model.path()).await;
+    assert_eq!(added.instances, Some(2));
+    world.serving("dga", 2).await;
+    assert!(
+        world
+            .registered("dga")
+            .await
+            .iter()
+            .any(|copy| copy.instance == first)
+    );
+
+    let one = Desired {
+        instances: 1,
         ..Desired::parse(&good).unwrap()
     };
     world
         .session
-        .set(&znode, &two.to_bytes(), None)
+        .set(&znode, &one.to_bytes(), None)
         .await
         .unwrap();
-    world.serving("dga", 2).await;
+    world.serving("dga", 1).await;
     world.session.delete(&znode, None).await.unwrap();
     world.serving("dga", 0).await;
     world.serving("other", 1).await;
@@ -136,4 +149,21 @@ async fn what_is_published_of_the_service_and_its_models_comes_back_when_somebod
         (copies == 2 && progress.is_some()).then_some(())
     };
     eventually(LIMIT, "the board to be written anew", back).await;
+}
+
+/// F43: what is no daemon's leads nobody, and is ahead of no one.
+#[tokio::test]
+async fn what_somebody_puts_into_the_line_for_the_lead_keeps_no_daemon_from_it() {
+    let mut world = World::start(&[]).await;
+    let line = world.layout.leader_root();
+    for name in ["a", "candidate-", "candidate-0000000000x"] {
+        world.session.ensure(&line.join(name)).await.unwrap();
+    }
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let before = world.serving("dga", 1).await;
+    world.daemon.kill();
+    world.daemon.start_again();
+    world.add("dga", 1, model.path()).await;
+    assert!(world.serving("dga", 2).await.contains(&before[0]));
 }
