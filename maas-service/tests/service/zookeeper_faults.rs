@@ -199,6 +199,21 @@ async fn goes_slowly(latency: Duration, options: &[&str]) {
     offer_many(&world, 10).await;
     wanted_in_all(&world, 20).await;
     assert_eq!(world.registered("dga").await, registered);
+    // Copies are healed, started and ended over that way, too.
+    kill(pid_of(&world, "dga").await);
+    let healed = async || {
+        let status = world.statuses("dga").await.pop()?;
+        (status.restarts == 1 && status.phase.is_serving()).then_some(())
+    };
+    eventually(LIMIT, "the model to serve again", healed).await;
+    world.add("dga", 1, model.path()).await;
+    let serve = async |copies: usize| {
+        let serve = async || world.registered("dga").await.len() == copies;
+        eventually(3 * LIMIT, &format!("{copies} copies to serve"), serve).await;
+    };
+    serve(2).await;
+    world.remove("dga", 2).await;
+    serve(0).await;
     let after = world
         .session
         .stat(&world.layout.epoch())
