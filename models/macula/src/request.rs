@@ -28,7 +28,8 @@ pub const MAX_SUPPOSED_ITEMS: usize = 500;
 /// The most things that are warned about.
 const MAX_WARNINGS: usize = 10;
 
-/// The arguments that carry the indicator of [`apply_query`]. Callers name what they have; the kind is detected all the same.
+/// The arguments that carry the indicator of [`apply_query`]. Callers name what they have; the kind is detected
+/// all the same, but of what may be a URL or a mail address the name tells which.
 pub const APPLY_ARGUMENTS: [&str; 8] = [
     "indicator",
     "host",
@@ -81,6 +82,23 @@ impl Item {
         Item {
             key: key.to_owned(),
             indicator: indicator.map_err(ItemError::Indicator),
+        }
+    }
+
+    /// The item of one of [`APPLY_ARGUMENTS`].
+    fn of_argument(name: &str, text: &str, kind: Option<Kind>) -> Item {
+        let item = Item::new(text, kind);
+        let named = match (name, &item.indicator) {
+            _ if kind.is_some() => return item,
+            ("url", Ok(Indicator::Email(_))) => Kind::Url,
+            ("email", Ok(Indicator::Url(_))) => Kind::Email,
+            _ => return item,
+        };
+        let as_named = Item::new(text, Some(named));
+        if as_named.indicator.is_ok() {
+            as_named
+        } else {
+            item
         }
     }
 }

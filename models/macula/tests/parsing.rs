@@ -90,6 +90,107 @@ fn names_urls_and_mail_addresses_are_recognised() {
 }
 
 #[test]
+fn a_url_without_a_scheme_is_no_mail_address_of_whom_it_names() {
+    for (text, normal) in [
+        (
+            "evil.test/login?email=bob@victim.test",
+            "http://evil.test/login?email=bob@victim.test",
+        ),
+        (
+            "evil.test/login(at)victim.test",
+            "http://evil.test/login@victim.test",
+        ),
+        (
+            "evil.test?bob@victim.test",
+            "http://evil.test/?bob@victim.test",
+        ),
+        ("evil.test#bob@victim.test", "http://evil.test/"),
+        (
+            "//evil.test/bob@victim.test",
+            "http://evil.test/bob@victim.test",
+        ),
+        (
+            r"evil.test\bob@victim.test",
+            "http://evil.test/bob@victim.test",
+        ),
+        (
+            "192.0.2.1/bob@victim.test",
+            "http://192.0.2.1/bob@victim.test",
+        ),
+        (
+            "3221225985/bob@victim.test",
+            "http://192.0.2.1/bob@victim.test",
+        ),
+        (
+            "evil%2etest/bob@victim.test",
+            "http://evil.test/bob@victim.test",
+        ),
+        // Another URL in a query makes no scheme of what stands before it.
+        (
+            "evil.test/r?u=http://a.test",
+            "http://evil.test/r?u=http://a.test",
+        ),
+    ] {
+        check(text, "url", normal);
+    }
+    refused("-evil.test/bob@victim.test", "not_recognised");
+    refused("http:/evil.test/bob@victim.test", "invalid_email");
+    // Where no host with a dot could stand, it is what mail systems put there.
+    check("srs0=a/b=c@relay.test", "email", "srs0=a/b=c@relay.test");
+    check("sales/emea@corp.test", "email", "sales/emea@corp.test");
+
+    let list = List::parse(
+        ListKind::Feed,
+        "any",
+        b"evil.test/login?email=bob@victim.test",
+    );
+    let named = |text: &str| {
+        let indicator: Indicator = text.parse().expect("an indicator");
+        list.find(&indicator).is_some()
+    };
+    assert!(named("http://evil.test/login?email=bob@victim.test"));
+    assert!(!named("bob@victim.test"));
+}
+
+#[test]
+fn apply_tells_a_url_and_a_mail_address_apart_by_what_the_caller_calls_them() {
+    let kind = |query: &str| {
+        let request = request::apply_query(query, &Sources::default()).expect("a good query");
+        let indicator = request.item.indicator.expect("an indicator");
+        indicator.kind().to_owned()
+    };
+    assert_eq!(kind("url=bob@evil.test"), "url");
+    assert_eq!(kind("email=first.last/sales@corp.test"), "email");
+    assert_eq!(kind("indicator=first.last/sales@corp.test"), "url");
+    assert_eq!(kind("url=evil.test"), "domain");
+    assert_eq!(kind("email=evil.test"), "domain");
+    let body = br#"{"email":"first.last/sales@corp.test"}"#;
+    let request = request::apply_body("", body, ApplyForm::Json, &Sources::default());
+    let indicator = request.expect("a good body").item.indicator;
+    assert_eq!(indicator.map(|found| found.kind()), Ok("email"));
+}
+
+#[test]
+fn a_host_does_not_move_below_a_name_that_stands_behind_it() {
+    check(
+        r"http://evil.test\.good.test/",
+        "url",
+        "http://evil.test/.good.test/",
+    );
+    check(
+        r"HTTPS://evil.test\[.]good.test/x",
+        "url",
+        "https://evil.test/.good.test/x",
+    );
+    refused(r"hxxp://evil.test\.good.test/", "ambiguous_host");
+    refused(r"evil.test\.good.test", "ambiguous_host");
+    check(r"hxxps[:]//evil\.test/a", "url", "https://evil.test/a");
+    check(r"evil\.sub\.test", "domain", "evil.sub.test");
+    let as_url = Indicator::parse_as(r"evil.test\.good.test", indicators::Kind::Url);
+    assert!(as_url.is_err());
+}
+
+#[test]
 fn hashes_are_told_apart_by_their_length() {
     for (length, kind) in [(32, "md5"), (40, "sha1"), (64, "sha256"), (128, "sha512")] {
         check(&"A".repeat(length), kind, &"a".repeat(length));

@@ -2,10 +2,17 @@
 //!
 //! `hxxp://evil[.]test`, `evil(dot)test`, `mallory[at]evil.test`, `hxxps[:]//evil\.test` all mean what they meant before. Square
 //! brackets around an IPv6 address are left alone, because only brackets around one of the known tokens are taken away.
+//!
+//! `\.` is a dot to analysts, and to browsers the end of a host: `http://evil.test\.good.test/` leads to `evil.test`. Whoever is to
+//! be found out chooses the text, so the host of a URL that is not disguised is read as browsers do; and where both readings
+//! give a host that leads somewhere, neither is taken.
+
+use super::IndicatorError;
 
 /// What may stand between brackets, and what it stands for.
-const TOKENS: [(&str, &str); 7] = [
+const TOKENS: [(&str, &str); 8] = [
     (".", "."),
+    ("\\.", "."),
     ("dot", "."),
     ("@", "@"),
     ("at", "@"),
@@ -23,16 +30,76 @@ const SCHEMES: [(&str, &str); 4] = [
 ];
 
 /// The text with every known disguise taken off; text without any comes back as it was.
-pub(super) fn refang(text: &str) -> String {
+///
+/// # Errors
+/// When it is not to be told where its host ends.
+pub(super) fn refang(text: &str) -> Result<String, IndicatorError> {
     let text = unwrapped(text);
-    if let Some((scheme, rest)) = text.split_once("://")
-        && let Some((_, real)) = SCHEMES
-            .iter()
-            .find(|(disguise, _)| scheme.eq_ignore_ascii_case(disguise))
-    {
-        return format!("{real}://{rest}");
+    let Some((scheme, rest)) = split_scheme(&text) else {
+        return with_plain_dots(&text);
+    };
+    let real = SCHEMES
+        .iter()
+        .find(|(disguise, _)| scheme.eq_ignore_ascii_case(disguise));
+    match real {
+        Some((_, real)) => Ok(format!("{real}://{}", with_plain_dots(rest)?)),
+        None => {
+            let (host, behind) = rest.split_at(host_end(rest));
+            Ok(format!("{scheme}://{host}{}", plain_dots(behind)))
+        }
     }
-    text
+}
+
+/// What stands before the `://` and behind it, unless that is part of a path or a query: `evil.test/to?u=http://a.test`.
+pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    (!scheme.contains(['/', '?', '#', '\\'])).then_some((scheme, rest))
+}
+
+/// The text, which begins with a host, with plain dots for `\.`.
+fn with_plain_dots(text: &str) -> Result<String, IndicatorError> {
+    let (host, behind) = text.split_at(host_end(text));
+    let plain = plain_dots(host);
+    let for_a_browser = host.split('\\').next().unwrap_or(host);
+    if plain != *host && leads_somewhere(for_a_browser) && !is_ipv4(&plain) {
+        return Err(IndicatorError::AmbiguousHost);
+    }
+    Ok(plain + &plain_dots(behind))
+}
+
+/// Where the host of a text that begins with one ends, if `\.` is a dot.
+fn host_end(text: &str) -> usize {
+    text.find(['/', '?', '#']).unwrap_or(text.len())
+}
+
+/// Whether a browser would find more than a bare word there.
+fn leads_somewhere(host: &str) -> bool {
+    match url::Url::parse(&format!("http://{host}/")) {
+        Ok(url) => match url.host() {
+            Some(url::Host::Domain(name)) => name.contains('.'),
+            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+            None => false,
+        },
+        Err(_) => false,
+    }
+}
+
+/// Whether this is an address, perhaps with a port: its first number alone is one to a browser, too, but of nobody.
+fn is_ipv4(host: &str) -> bool {
+    let address = host.split(':').next().unwrap_or(host);
+    address.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+/// The text with plain dots for `\.`, and for `\\.`.
+fn plain_dots(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for next in text.chars() {
+        while next == '.' && out.ends_with('\\') {
+            out.pop();
+        }
+        out.push(next);
+    }
+    out
 }
 
 /// The text without what is wrapped around its tokens. A disguise may be wrapped in another one, `([.])`: what is taken off
@@ -45,7 +112,7 @@ fn unwrapped(text: &str) -> String {
             ')' => '(',
             '}' => '{',
             _ => {
-                push(next, &mut out);
+                out.push(next);
                 continue;
             }
         };
@@ -55,20 +122,12 @@ fn unwrapped(text: &str) -> String {
         {
             Some((token, real)) => {
                 out.truncate(out.len() - token.len() - open.len_utf8());
-                real.chars().for_each(|plain| push(plain, &mut out));
+                out.push_str(real);
             }
             None => out.push(next),
         }
     }
     out
-}
-
-/// A dot may be disguised as `\.`.
-fn push(plain: char, out: &mut String) {
-    while plain == '.' && out.ends_with('\\') {
-        out.pop();
-    }
-    out.push(plain);
 }
 
 /// Whether a text ends with a bracket and a token in it, in any case.
@@ -103,15 +162,15 @@ mod tests {
             ("evil(at(at)test", "evil(at@test"),
             ("fxp://evil.test", "ftp://evil.test"),
         ] {
-            assert_eq!(refang(disguised), plain, "{disguised}");
+            assert_eq!(refang(disguised).as_deref(), Ok(plain), "{disguised}");
         }
     }
 
     #[test]
     fn what_is_wrapped_a_million_times_is_unwrapped_in_one_go() {
         let (open, close) = ("(".repeat(1 << 20), ")".repeat(1 << 20));
-        assert_eq!(refang(&format!("{open}.{close}")), ".");
-        assert_eq!(refang(&format!("{open}.")), format!("{open}."));
+        assert_eq!(refang(&format!("{open}.{close}")).as_deref(), Ok("."));
+        assert_eq!(refang(&format!("{open}.")), Ok(format!("{open}.")));
     }
 
     #[test]
@@ -125,7 +184,34 @@ mod tests {
             "",
             "[é]",
         ] {
-            assert_eq!(refang(text), text);
+            assert_eq!(refang(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn a_host_that_would_be_another_to_a_browser_is_not_taken() {
+        for text in [
+            "evil.test\\.good.test",
+            "evil.test\\[.]good.test",
+            "hxxp://evil.test\\.good.test/",
+            "hxxp://evil.test:80\\.good.test/",
+            "hxxp://evil%2etest\\.good.test/",
+            "hxxp://3232235777\\.good\\.test/",
+            "evil.test\\.x@good.test",
+        ] {
+            assert_eq!(refang(text), Err(IndicatorError::AmbiguousHost), "{text}");
+        }
+        for (disguised, plain) in [
+            ("hxxp://evil\\.sub\\.test/a\\.b", "http://evil.sub.test/a.b"),
+            ("192\\.0\\.2\\.1:80", "192.0.2.1:80"),
+            ("mallory.x@evil\\.test", "mallory.x@evil.test"),
+            ("evil[\\.]test", "evil.test"),
+            (
+                "http://evil.test\\.good.test/a\\.b",
+                "http://evil.test\\.good.test/a.b",
+            ),
+        ] {
+            assert_eq!(refang(disguised).as_deref(), Ok(plain), "{disguised}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::defang::split_scheme;
 use super::{DomainName, EmailAddress, Indicator, IndicatorError, WebUrl, prepared};
 
 /// What a caller says an indicator is.
@@ -96,7 +97,7 @@ impl Indicator {
         let parsed = match kind {
             Kind::Url => {
                 let text = prepared(text)?;
-                let with_scheme = if text.contains("://") {
+                let with_scheme = if split_scheme(&text).is_some() {
                     text
                 } else {
                     format!("http://{text}")

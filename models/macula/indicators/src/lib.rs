@@ -107,12 +107,12 @@ fn prepared(text: &str) -> Result<String, IndicatorError> {
     if text.chars().any(char::is_control) {
         return Err(IndicatorError::ControlCharacter);
     }
-    Ok(defang::refang(text))
+    defang::refang(text)
 }
 
 /// Tries the kinds from the most to the least recognisable.
 fn detect(text: &str) -> Result<Indicator, IndicatorError> {
-    if text.contains("://") {
+    if defang::split_scheme(text).is_some() {
         return WebUrl::parse(text).map(Indicator::Url);
     }
     if let Some(hash) = FileHash::parse(text) {
@@ -128,14 +128,21 @@ fn detect(text: &str) -> Result<Indicator, IndicatorError> {
     {
         return parse_range(ip, length);
     }
-    if text.contains('@') {
-        return EmailAddress::parse(text).map(Indicator::Email);
+    if let Some((before, _)) = text.rsplit_once('@') {
+        // What may stand before the `@` of a mail address may as well be a host and a path: `evil.test/login?as=bob@good.test`.
+        return match before.split_once(['/', '?', '#', '\\']) {
+            Some((host, _)) => without_scheme(text).or_else(|error| {
+                if is_bare_word(host) {
+                    EmailAddress::parse(text).map(Indicator::Email)
+                } else {
+                    Err(error)
+                }
+            }),
+            None => EmailAddress::parse(text).map(Indicator::Email),
+        };
     }
     if has_path_or_port(text) {
-        // A URL whose scheme was left out. A host without a dot is more likely no indicator at all.
-        return WebUrl::parse(&format!("http://{text}"))
-            .map(Indicator::Url)
-            .map_err(|_| IndicatorError::NotRecognised);
+        return without_scheme(text);
     }
     if looks_like_ipv4(text) {
         return Err(IndicatorError::InvalidIp);
@@ -144,6 +151,18 @@ fn detect(text: &str) -> Result<Indicator, IndicatorError> {
         return Err(IndicatorError::NotRecognised);
     }
     DomainName::parse(text).map(Indicator::Domain)
+}
+
+/// A URL whose scheme was left out. A host without a dot is more likely no indicator at all.
+fn without_scheme(text: &str) -> Result<Indicator, IndicatorError> {
+    WebUrl::parse(&format!("http://{text}"))
+        .map(Indicator::Url)
+        .map_err(|_| IndicatorError::NotRecognised)
+}
+
+/// Whether nobody takes this for a host with a dot, however it is written.
+fn is_bare_word(text: &str) -> bool {
+    text.is_ascii() && !text.contains(['.', '%'])
 }
 
 fn parse_ip(text: &str) -> Option<IpAddr> {
@@ -237,6 +256,11 @@ pub enum IndicatorError {
         /// What it looks like.
         found: &'static str,
     },
+    /// `\.` may be a dot or the end of a host, and either gives a host.
+    #[error(
+        "`\\.` may be a dot or, as browsers read it, the end of the host; write its dots plainly, or all of them as `[.]`"
+    )]
+    AmbiguousHost,
     /// None of the kinds.
     #[error(
         "not recognised as an IP address, CIDR range, domain, URL, e-mail address or file hash"
@@ -292,6 +316,7 @@ impl IndicatorError {
             IndicatorError::InvalidUtf8 => "invalid_utf8",
             IndicatorError::NotAString => "not_a_string",
             IndicatorError::OtherKind { .. } => "other_type",
+            IndicatorError::AmbiguousHost => "ambiguous_host",
             IndicatorError::NotRecognised => "not_recognised",
             IndicatorError::InvalidIp => "invalid_ip",
             IndicatorError::InvalidRange => "invalid_cidr",

@@ -26,7 +26,7 @@ impl WebUrl {
         let mut url = Self::parse_once(text)?;
         // What was no disguise may have become one: `(\)` is `(/)` now. The normal form must be understood as itself.
         for _ in 0..MOST_DISGUISES {
-            let plain = refang(&url.normal);
+            let plain = refang(&url.normal)?;
             if *plain == *url.normal {
                 return Ok(url);
             }

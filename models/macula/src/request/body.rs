@@ -44,7 +44,7 @@ pub fn score_body(
     sources: &Sources,
 ) -> Result<ScoreRequest, RequestError> {
     let mut parameters = Parameters::new(Options::default(), &[], sources);
-    parameters.query(query, |_| {})?;
+    parameters.query(query, |_, _| {})?;
     match form {
         BodyForm::Json => document(parameters, body),
         BodyForm::Lines => lines(parameters, body),
@@ -231,7 +231,7 @@ fn apply_object(query: &str, body: &[u8], sources: &Sources) -> Result<ApplyRequ
     let values: Vec<_> = fields
         .iter()
         .filter(|(name, _)| is_argument(name))
-        .map(|(_, value)| value)
+        .map(|(name, value)| (name.clone(), value))
         .collect();
     let chosen: Map<_, _> = fields
         .iter()
@@ -240,7 +240,7 @@ fn apply_object(query: &str, body: &[u8], sources: &Sources) -> Result<ApplyRequ
         .collect();
     let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS, sources);
     let mut in_query = 0;
-    parameters.query(query, |_| in_query += 1)?;
+    parameters.query(query, |_, _| in_query += 1)?;
     parameters.object(&chosen)?;
     let (options, warnings) = parameters.finish()?;
     if in_query > 0 {
@@ -248,14 +248,14 @@ fn apply_object(query: &str, body: &[u8], sources: &Sources) -> Result<ApplyRequ
             expected: "the indicator stands in the body or in the query string, not in both",
         });
     }
-    let [value] = one(&values)?;
+    let (name, value) = one(&values)?;
     let Some(text) = value.as_str() else {
         return Err(RequestError::Shape {
             expected: "the indicator must be a string",
         });
     };
     Ok(ApplyRequest {
-        item: Item::new(text, options.kind),
+        item: Item::of_argument(name, text, options.kind),
         options,
         warnings,
     })

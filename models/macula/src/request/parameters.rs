@@ -53,17 +53,17 @@ impl<'s> Parameters<'s> {
         }
     }
 
-    /// Goes through a query string: hands the parameters in `own` to `take`, still encoded, and sets options by the others.
+    /// Goes through a query string: hands the names and values in `own` to `take`, the values still encoded, and sets options by the others.
     pub(super) fn query<'q>(
         &mut self,
         query: &'q str,
-        mut take: impl FnMut(&'q str),
+        mut take: impl FnMut(&str, &'q str),
     ) -> Result<(), RequestError> {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decoded(name);
             if self.own.contains(&&*name) {
-                take(value);
+                take(&name, value);
             } else {
                 let set = self.options.set(&name, &decoded(value), self.sources);
                 self.note(&name, set)?;

@@ -19,7 +19,7 @@ use crate::options::Options;
 pub fn score_query(query: &str, sources: &Sources) -> Result<ScoreRequest, RequestError> {
     let mut values = Vec::new();
     let mut parameters = Parameters::new(Options::default(), &["indicators"], sources);
-    parameters.query(query, |value| values.push(value))?;
+    parameters.query(query, |_, value| values.push(value))?;
     let (options, warnings) = parameters.finish()?;
     let pieces = values
         .iter()
@@ -39,11 +39,11 @@ pub fn score_query(query: &str, sources: &Sources) -> Result<ScoreRequest, Reque
 pub fn apply_query(query: &str, sources: &Sources) -> Result<ApplyRequest, RequestError> {
     let mut values = Vec::new();
     let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS, sources);
-    parameters.query(query, |value| values.push(value))?;
+    parameters.query(query, |name, value| values.push((name.to_owned(), value)))?;
     let (options, warnings) = parameters.finish()?;
-    let [value] = one(&values)?;
+    let (name, value) = one(&values)?;
     Ok(ApplyRequest {
-        item: decode(value, options.kind),
+        item: decoded(value, |text| Item::of_argument(name, text, options.kind)),
         options,
         warnings,
     })
@@ -58,9 +58,9 @@ pub(super) fn lenient() -> Options {
 }
 
 /// The one indicator of `/apply`.
-pub(super) fn one<T: Copy>(values: &[T]) -> Result<[T; 1], RequestError> {
+pub(super) fn one<T>(values: &[(String, T)]) -> Result<(&str, &T), RequestError> {
     match values {
-        [value] => Ok([*value]),
+        [(name, value)] => Ok((name, value)),
         [] => Err(RequestError::Missing {
             what: "indicator (or host, ip, url, domain, hash, email, cidr)",
         }),
@@ -70,10 +70,10 @@ pub(super) fn one<T: Copy>(values: &[T]) -> Result<[T; 1], RequestError> {
     }
 }
 
-/// An item of a query string, before percent-decoding.
-fn decode(raw: &str, kind: Option<Kind>) -> Item {
+/// An item of a query string, before percent-decoding, as `read` takes its text.
+fn decoded(raw: &str, read: impl FnOnce(&str) -> Item) -> Item {
     match percent_decode_str(raw).decode_utf8() {
-        Ok(text) => Item::new(&text, kind),
+        Ok(text) => read(&text),
         Err(_) => Item {
             key: percent_decode_str(raw).decode_utf8_lossy().into_owned(),
             indicator: Err(IndicatorError::InvalidUtf8.into()),
@@ -83,7 +83,7 @@ fn decode(raw: &str, kind: Option<Kind>) -> Item {
 
 /// The items one piece between literal commas stands for.
 fn separate(piece: &str, kind: Option<Kind>) -> Vec<Item> {
-    let whole = decode(piece, kind);
+    let whole = decoded(piece, |text| Item::new(text, kind));
     if whole.indicator.is_ok() || !whole.key.contains(',') {
         return vec![whole];
     }
