@@ -426,11 +426,14 @@ impl List {
     }
 
     /// The entry whose expression is found in the indicator. Whoever is to be found out chooses the text: so a whitelist's
-    /// expression is not looked for in what follows a URL's host, and never speaks against an entry for the indicator itself.
+    /// expression is not looked for in what follows a URL's host or stands before a mail address's, and never speaks against an entry for the indicator itself.
     fn pattern(&self, indicator: &Indicator, seen: &mut Seen<'_>) -> Option<Found> {
         let (at, scope) = match (self.kind, indicator) {
             (ListKind::Whitelist, Indicator::Url(url)) => {
                 (self.patterns.find_host(url.host())?, Scope::Host)
+            }
+            (ListKind::Whitelist, Indicator::Email(address)) => {
+                (self.patterns.find_in(address.domain().as_str())?, Scope::Host)
             }
             (ListKind::Whitelist, _) => (self.patterns.find(indicator)?, Scope::Host),
             (ListKind::Blacklist | ListKind::Darklist | ListKind::Feed, _) => {

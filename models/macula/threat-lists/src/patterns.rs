@@ -55,7 +55,8 @@ impl Patterns {
         }
     }
 
-    fn find_in(&self, text: &str) -> Option<Offset> {
+    /// The same for a part of an indicator.
+    pub(crate) fn find_in(&self, text: &str) -> Option<Offset> {
         let found = self.set.matches(text);
         found.iter().next_back().map(|at| self.entries[at])
     }

@@ -131,15 +131,17 @@ async fn an_entry_with_a_port_speaks_of_the_host() {
     assert!(found.iter().all(Option::is_some), "{found:?}");
 }
 
-/// Whoever is to be found out chooses the text of a URL.
+/// Whoever is to be found out chooses the text of a URL, and the mailbox of an address.
 #[tokio::test]
 async fn a_whitelisted_part_of_a_text_speaks_of_hosts_only() {
     let list = r#"{"type": "substring", "list": ["good.test"]}"#;
     let (_folder, lists) = load("whitelist.json", list).await;
     let find = |text: &str| lists.find(&text.parse().unwrap(), |_| true);
     assert!(find("http://evil.test/x?ref=good.test").is_empty());
-    let hits = find("http://www.good.test/x");
-    assert_eq!(hits[0].scope, Scope::Host);
+    assert!(find("good.test@evil.test").is_empty());
+    for text in ["http://www.good.test/x", "mallory@www.good.test"] {
+        assert_eq!(find(text)[0].scope, Scope::Host, "{text}");
+    }
     let hits = find("not-good.test");
     assert_eq!(
         (hits[0].scope, hits[0].matched),
