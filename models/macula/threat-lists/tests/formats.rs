@@ -105,6 +105,15 @@ async fn what_nobody_stands_behind_is_set_aside() {
 }
 
 #[tokio::test]
+async fn a_score_from_0_to_1_is_not_taken_for_a_percentage() {
+    let text = "domain,score\na.test,0.9\nb.test,90\n";
+    let (_folder, lists) = load("darklist.csv", text).await;
+    let list = lists.iter().next().unwrap();
+    assert_eq!((list.len(), list.set_aside_count()), (1, 1));
+    assert!(list.set_aside()[0].reason.contains("`weight`"));
+}
+
+#[tokio::test]
 async fn a_csv_file_without_a_column_of_indicators_stops_the_start() {
     let message = failure("blacklist.csv", "name,colour\nevil.test,red\n").await;
     assert!(message.contains("no column of the header"), "{message}");

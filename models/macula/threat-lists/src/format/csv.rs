@@ -213,5 +213,10 @@ impl Columns {
 fn confidence(text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>();
     let percent = percent.map_err(|_| format!("the confidence `{text}` is not a number"))?;
+    if 0.0 < percent && percent < 1.0 {
+        return Err(format!(
+            "the confidence `{text}` is below 1 percent; what is meant as a weight from 0 to 1 belongs in a column `weight`"
+        ));
+    }
     weight_of(percent)
 }
