@@ -75,15 +75,22 @@ impl Source {
                     });
                 }
             };
-            let mut listed: Vec<_> = listed.into_iter().filter_map(format_of).collect();
-            listed.sort_by(|(a, _), (b, _)| a.location.cmp(&b.location));
-            for (object, format) in listed {
+            let mut listed = listed;
+            listed.sort_by(|a, b| a.location.cmp(&b.location));
+            for object in listed {
                 let name = object.location.filename().unwrap_or_default();
-                match kind.or_else(|| kind_of(name)) {
-                    Some(kind) => files.push(ListFile::new(kind, format, &object)),
-                    None => strangers.push(ListsError::UnknownList {
-                        path: self.path(&object.location),
-                    }),
+                let format = object.location.extension().and_then(Format::of_extension);
+                let path = || self.path(&object.location);
+                match (kind.or_else(|| kind_of(name)), format) {
+                    (Some(kind), Some(format)) => {
+                        files.push(ListFile::new(kind, format, &object));
+                    }
+                    (None, Some(_)) => strangers.push(ListsError::UnknownList { path: path() }),
+                    (Some(_), None) if !is_beside_lists(name) => {
+                        strangers.push(ListsError::UnknownEnding { path: path() });
+                    }
+                    // A README, for one, is no list and nobody's mistake.
+                    (_, None) => {}
                 }
             }
         }
@@ -182,6 +189,7 @@ impl ListsError {
             ListsError::Read { source, .. } => source.kind() != io::ErrorKind::InvalidData,
             ListsError::NoLists { .. }
             | ListsError::UnknownList { .. }
+            | ListsError::UnknownEnding { .. }
             | ListsError::NothingUsable { .. }
             | ListsError::Checksum { .. }
             | ListsError::NotVouched { .. } => false,
@@ -189,10 +197,20 @@ impl ListsError {
     }
 }
 
-/// Files that are called like none of ours, a README for one, are no lists and nobody's mistake.
-fn format_of(object: ObjectMeta) -> Option<(ObjectMeta, Format)> {
-    let format = Format::of_extension(object.location.extension()?)?;
-    Some((object, format))
+/// Whether a file is one of those that lie beside lists: that tells of them, that is being written, or that an editor left.
+fn is_beside_lists(name: &str) -> bool {
+    const ENDINGS: [&str; 14] = [
+        "md", "sha256", "asc", "sig", "new", "tmp", "part", "_copying_", "bak", "old", "orig",
+        "swp", "swo", "swx",
+    ];
+    let lower = name.to_ascii_lowercase();
+    let ending = lower.rsplit_once('.').map(|(_, ending)| ending);
+    name.starts_with(['.', '_', '#'])
+        || name.ends_with('~')
+        || ["readme", "license", "sha256sums"]
+            .iter()
+            .any(|word| lower.starts_with(word))
+        || ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
 fn kind_of(name: &str) -> Option<ListKind> {
@@ -224,6 +242,14 @@ pub enum ListsError {
         "`{path}` is no list: its name must begin with whitelist, blacklist or darklist, or it belongs into the folder feeds"
     )]
     UnknownList {
+        /// The file.
+        path: String,
+    },
+    /// A file that is called like a list and can't be read as one, as it ends.
+    #[error(
+        "`{path}` is no list: its name must end with .txt, .csv or .json, in small letters and not compressed"
+    )]
+    UnknownEnding {
         /// The file.
         path: String,
     },

@@ -54,6 +54,13 @@ async fn a_folder_of_lists_is_loaded_by_file_names() {
         ("blacklist.txt", "# nothing yet\n"),
         ("feeds/phish.txt", "bad.test"),
         ("README.md", "not a list"),
+        ("notes.netset", "not a list"),
+        ("feeds/README", "not a list"),
+        ("feeds/.hidden", "not a list"),
+        ("feeds/phish.txt~", "not a list"),
+        ("whitelist.txt.swp", "not a list"),
+        ("whitelist.txt.new", "not yet a list"),
+        ("whitelist.txt._COPYING_", "not yet a list"),
     ]);
     let lists = open(folder.path()).await.current();
     let names: Vec<_> = lists
@@ -85,6 +92,20 @@ async fn what_is_wrong_with_a_folder_stops_the_start_and_is_named() {
     );
     let message = failure(&[("blaklist.txt", "bad.test")]).await;
     assert!(message.contains("blaklist.txt"), "{message}");
+    for file in [
+        "blacklist.netset",
+        "blacklist.TXT",
+        "whitelist.csv.gz",
+        "darklist",
+        "feeds/phish.list",
+        "feeds/phish",
+    ] {
+        let message = failure(&[("blacklist.txt", "bad.test"), (file, "bad.test")]).await;
+        assert!(
+            message.contains(file) && message.contains(".txt, .csv or .json"),
+            "{message}"
+        );
+    }
     assert!(failure(&[]).await.contains("holds no list"));
     let nowhere = Library::open("/nowhere/at/all", Settings::default()).await;
     assert!(nowhere.unwrap_err().to_string().contains("/nowhere/at/all"));
