@@ -109,6 +109,8 @@ struct Refusal {
     /// Of the file, if trying again is of no use until it changes.
     stamp: Option<Stamp>,
     reason: String,
+    /// Which files are looked at together with it.
+    group: Group,
 }
 
 /// One file and the list that was made of it.
@@ -326,23 +328,41 @@ impl Library {
     }
 
     /// Follows the changes until it is dropped: of a folder of this machine at once, of other places by the schedule.
+    /// What could not be read at its time, and may be readable soon, is due until it was.
     pub async fn follow(&self, schedule: &Schedule) {
         let mut last = Timestamp::now();
+        let mut owed = Vec::new();
         loop {
             let look = if self.source.is_local() { LOOK } else { NAP };
             let wait = schedule.wait(Timestamp::now()).unwrap_or(look);
             tokio::time::sleep(wait.min(look)).await;
             let now = Timestamp::now();
-            let due = schedule.due(last, now);
+            if self.source.is_local() {
+                // What goes wrong is logged, and is in the status.
+                let _told_there = self.reload(&Selection::All, false).await;
+            } else {
+                owed.extend(schedule.due(last, now));
+                owed = self.reload_groups(owed).await;
+            }
             last = now;
-            let selection = match (self.source.is_local(), due.is_empty()) {
-                (true, _) => Selection::All,
-                (false, false) => Selection::Groups(due),
-                (false, true) => continue,
-            };
-            // What goes wrong is logged, and is in the status.
-            let _told_there = self.reload(&selection, false).await;
         }
+    }
+
+    /// Looks at the files of some groups, and tells of which another look may soon find more.
+    async fn reload_groups(&self, due: Vec<Group>) -> Vec<Group> {
+        if due.is_empty() {
+            return due;
+        }
+        let looked = self.reload(&Selection::Groups(due.clone()), false).await;
+        let shelf = self.shelf();
+        let is_owed = |group: &Group| {
+            let mut refused = shelf.refused.values();
+            looked.is_err() || refused.any(|one| one.group == *group && one.stamp.is_none())
+        };
+        let groups = Group::ALL.into_iter();
+        groups
+            .filter(|group| due.contains(group) && is_owed(group))
+            .collect()
     }
 
     async fn reload_file(&self, file: &ListFile, force: bool) -> Outcome {
@@ -477,7 +497,8 @@ impl Library {
     /// Notes why a list stays as it was. With `again` its file is tried again although it has not changed since.
     fn keep(&self, file: &ListFile, reason: String, again: bool) -> Outcome {
         let stamp = (!again).then(|| file.stamp.clone());
-        self.shelf().refuse(place_of(file), stamp, &reason);
+        let group = Group::of(file.kind, &file.name);
+        self.shelf().refuse(place_of(file), group, stamp, &reason);
         Outcome::Kept { reason }
     }
 
@@ -502,7 +523,7 @@ impl Library {
                 let reason = reason.to_owned();
                 Outcome::Kept { reason }
             };
-            gone.push(place.clone());
+            gone.push((place.clone(), Group::of(list.kind(), list.name())));
             missed.push(Reload {
                 kind: list.kind(),
                 name: list.name().to_owned(),
@@ -510,11 +531,11 @@ impl Library {
             });
             !force
         });
-        for place in gone {
+        for (place, group) in gone {
             if force {
                 shelf.refused.remove(&place);
             } else {
-                shelf.refuse(place, None, reason);
+                shelf.refuse(place, group, None, reason);
             }
         }
         drop(shelf);
@@ -562,7 +583,7 @@ impl Library {
 }
 
 impl Shelf {
-    fn refuse(&mut self, place: Place, stamp: Option<Stamp>, reason: &str) {
+    fn refuse(&mut self, place: Place, group: Group, stamp: Option<Stamp>, reason: &str) {
         let reason = reason.to_owned();
         if self
             .refused
@@ -571,7 +592,12 @@ impl Shelf {
         {
             warn!(list = place.1, reason, "the list stays as it was");
         }
-        self.refused.insert(place, Refusal { stamp, reason });
+        let refusal = Refusal {
+            stamp,
+            reason,
+            group,
+        };
+        self.refused.insert(place, refusal);
     }
 }
 
@@ -608,4 +634,43 @@ fn describe(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_looked_at_in_its_time_is_due_until_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lists = folder.path().join("lists");
+        let aside = folder.path().join("aside");
+        fs::create_dir(&lists).expect("a folder");
+        fs::write(lists.join("whitelist.txt"), "good.test").expect("a list");
+        fs::write(lists.join("darklist.txt"), "odd.test").expect("a list");
+        let place = lists.to_str().expect("text");
+        let library = Library::open(place, Settings::default())
+            .await
+            .expect("lists");
+        let due = vec![Group::Whitelist, Group::Feeds];
+
+        fs::rename(&lists, &aside).expect("moved");
+        let owed = library.reload_groups(due.clone()).await;
+        assert_eq!(owed, due, "the place is away");
+        fs::rename(&aside, &lists).expect("moved");
+        assert_eq!(library.reload_groups(owed).await, []);
+
+        // Somebody is about to put another in its place.
+        fs::remove_file(lists.join("whitelist.txt")).expect("a list");
+        let owed = library.reload_groups(due.clone()).await;
+        assert_eq!(owed, [Group::Whitelist]);
+        fs::write(lists.join("whitelist.txt"), "better.test").expect("a list");
+        assert_eq!(library.reload_groups(owed).await, []);
+
+        // What is no list will be none in a minute.
+        fs::write(lists.join("whitelist.txt"), "<html>").expect("a file");
+        assert_eq!(library.reload_groups(due).await, []);
+    }
 }
