@@ -32,8 +32,14 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 17] = [
 /// What of `2000::/3` is not the public Internet. Nothing outside of it is.
 const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+    DOCUMENTATION_V6[0],
+    DOCUMENTATION_V6[1],
+];
+
+/// What of `2000::/3` is there for examples.
+const DOCUMENTATION_V6: [(Ipv6Addr, u8); 2] = [
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
@@ -59,7 +65,8 @@ impl AddressFilter {
     }
 }
 
-fn is_public(address: IpAddr) -> bool {
+/// Whether this is an address of the public Internet.
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !SPECIAL_V4
             .iter()
@@ -75,6 +82,16 @@ fn is_public(address: IpAddr) -> bool {
                     .iter()
                     .any(|(start, length)| in_v6(v6, *start, *length))
         }
+    }
+}
+
+/// Whether this is an address that examples have and nobody else.
+pub(crate) fn is_documentation(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_documentation(),
+        IpAddr::V6(v6) => DOCUMENTATION_V6
+            .iter()
+            .any(|(start, length)| in_v6(v6, *start, *length)),
     }
 }
 

@@ -28,6 +28,7 @@ use serde::Deserialize;
 
 use crate::breaker::BreakerPolicy;
 use crate::gate::Tlp;
+use crate::inside::Allowed;
 use crate::query_log::QueryLogConfig;
 use crate::quota::QuotaPolicy;
 use crate::source::DnsConfig;
@@ -41,6 +42,8 @@ pub struct Config {
     pub deadline: Span,
     /// Ask nobody outside this machine.
     pub offline: bool,
+    /// Private addresses, and names like `hq.corp`, of which others may be told all the same.
+    pub allow: Vec<Allowed>,
     /// A folder of mappings; `censys.toml` there takes the place of the one that comes along.
     pub mappings: Option<PathBuf>,
     /// Where answers are kept.
@@ -56,6 +59,7 @@ impl Default for Config {
         Config {
             deadline: Span::seconds(2),
             offline: false,
+            allow: Vec::new(),
             mappings: None,
             cache: StoreConfig::default(),
             query_log: None,

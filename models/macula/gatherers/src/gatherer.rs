@@ -19,6 +19,7 @@ use crate::drift::{DriftAlert, Shape};
 use crate::feature::{Category, Feature, FeatureSpec, Missing, Reading};
 use crate::flights::{Flight, Flights, Landing};
 use crate::gate::{self, Handling, Leaks, Tlp};
+use crate::inside::{Allowed, is_inside};
 use crate::query_log::{Line, QueryLog};
 use crate::quota::{Quota, QuotaLeft, QuotaPolicy};
 use crate::source::{Content, Exchange, Failure, Question, Source};
@@ -41,6 +42,8 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
     pub(crate) log: Option<QueryLog>,
+    /// What of the house others may be asked about.
+    pub(crate) allowed: Vec<Allowed>,
     pub(crate) store: Option<Arc<StoreHandle>>,
     pub(crate) alerts: Mutex<Vec<DriftAlert>>,
 }
@@ -153,6 +156,9 @@ impl Gatherer {
             let answer = self.ask(&question, &subject, "bypass");
             let answer = tokio::time::timeout_at(manner.deadline, answer).await;
             return fresh(answer.unwrap_or(Err(Missing::Timeout)));
+        }
+        if is_inside(&question.indicator(), &self.around.allowed) {
+            return fresh(Err(Missing::NotApplicable));
         }
         if tokio::time::Instant::now() >= manner.deadline {
             return fresh(Err(Missing::Timeout));

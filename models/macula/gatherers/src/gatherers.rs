@@ -159,6 +159,7 @@ impl Gatherers {
             clock,
             tasks: TaskTracker::new(),
             log,
+            allowed: config.allow.clone(),
             alerts: Mutex::default(),
         });
         let mut gatherers = Vec::new();
@@ -369,16 +370,16 @@ impl Gatherers {
         options: &GatherOptions,
     ) -> Result<RecentDomains, Missing> {
         let manner = self.manner(options);
-        let asked = self.chosen(options).map(|gatherer| {
-            // Always the same question, so that its answer is remembered whatever of it is needed.
-            gatherer.answer(recent_domains(ip, days), manner)
-        });
+        // Always the same question, so that its answer is remembered whatever of it is needed.
+        let question = recent_domains(ip, days);
+        let chosen = self.chosen(options);
+        let asked = chosen.filter(|gatherer| gatherer.has_a_say(&question));
+        let asked = asked.map(|gatherer| gatherer.answer(question.clone(), manner));
         let mut why = None;
         let mut known: Option<BTreeMap<String, RecentDomain>> = None;
         for told in join_all(asked).await {
             let answer = match told.answer {
                 Ok(answer) => answer,
-                Err(Missing::NotApplicable) => continue,
                 Err(reason) => {
                     why = Some(reason);
                     continue;

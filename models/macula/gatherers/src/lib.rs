@@ -22,6 +22,7 @@ mod flights;
 mod gate;
 mod gatherer;
 mod gatherers;
+mod inside;
 mod mapping;
 #[doc(hidden)]
 pub mod parsers;

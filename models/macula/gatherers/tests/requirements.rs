@@ -477,6 +477,29 @@ async fn a_confidential_indicator_reaches_nobody_who_must_not_know() {
 }
 
 #[tokio::test]
+async fn what_is_inside_the_house_is_told_to_nobody_outside() {
+    let two = Two::start("", "").await;
+    for (indicator, feature) in [
+        ("10.0.0.7", "geo_country"),
+        ("http://192.168.0.1/x", "geo_country"),
+        ("payroll.corp", "wot_safety"),
+        ("eve@mail.hq.internal", "wot_safety"),
+    ] {
+        let gathered = gather(&two.gatherers, indicator).await;
+        let reading = &gathered.feature(feature).unwrap().reading;
+        assert_eq!(*reading, Reading::Missing(Missing::NotApplicable));
+    }
+    assert_eq!((two.geo.count(), two.wot.count()), (0, 0));
+
+    let allow = "allow = [\"10.0.0.0/24\", \"corp\"]";
+    let two = Two::start_with(allow, "", "").await;
+    for indicator in ["10.0.0.7", "10.0.1.7", "payroll.corp", "payroll.lan"] {
+        gather(&two.gatherers, indicator).await;
+    }
+    assert_eq!((two.geo.count(), two.wot.count()), (1, 1));
+}
+
+#[tokio::test]
 async fn offline_nobody_is_asked_by_request_or_by_setting() {
     let two = Two::start("", "").await;
     let offline = || GatherOptions {

@@ -186,7 +186,7 @@ pub(crate) fn resolver(more: &[Record]) -> Zone {
 pub(crate) fn settings(servers: &NameServers, more: &str) -> String {
     let port = servers.port;
     format!(
-        "deadline = \"8s\"\n[gatherers.dns.resolve]\nresolvers = [\"127.0.0.1:{port}\"]\nport = {port}\ntimeout = \"6s\"\n{more}\n"
+        "allow = [\"127.0.0.0/8\"]\ndeadline = \"8s\"\n[gatherers.dns.resolve]\nresolvers = [\"127.0.0.1:{port}\"]\nport = {port}\ntimeout = \"6s\"\n{more}\n"
     )
 }
 
