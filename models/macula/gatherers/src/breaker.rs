@@ -93,6 +93,15 @@ impl Breaker {
         });
     }
 
+    /// It answered that it does not take the question. That ends a try, and else changes nothing, or questions that nobody takes
+    /// would make up for its failures.
+    pub(crate) fn rejected(&self) {
+        self.change(|state| match state {
+            State::Trying { .. } => (State::Working { failures: 0 }, ()),
+            State::Working { .. } | State::Resting { .. } => (state, ()),
+        });
+    }
+
     /// It failed. Returns whether this ended its work.
     pub(crate) fn failed(&self, now: Timestamp) -> bool {
         let rest = State::Resting {

@@ -145,6 +145,8 @@ pub(crate) struct Cache {
     gatherer: Arc<str>,
     policy: CachePolicy,
     memory: moka::sync::Cache<String, Arc<Answer>>,
+    /// When questions were asked that the source does not take. Of old answers to them nothing is lost by that.
+    rejected: moka::sync::Cache<String, Timestamp>,
     store: Option<Arc<StoreHandle>>,
 }
 
@@ -158,6 +160,10 @@ impl Cache {
         Cache {
             gatherer: gatherer.into(),
             memory: moka::sync::Cache::builder()
+                .max_capacity(policy.max_entries)
+                .time_to_live(policy.keep())
+                .build(),
+            rejected: moka::sync::Cache::builder()
                 .max_capacity(policy.max_entries)
                 .time_to_live(policy.keep())
                 .build(),
@@ -196,6 +202,19 @@ impl Cache {
         if let Some(store) = &self.store {
             store.put(&self.gatherer, key, &answer, &self.policy).await;
         }
+    }
+
+    /// Remembers that the source does not take this question.
+    pub(crate) fn reject(&self, key: &str, now: Timestamp) {
+        self.rejected.insert(key.to_owned(), now);
+    }
+
+    /// Whether the source did not take this question, for as long as it counts that it knows nothing.
+    pub(crate) fn is_rejected(&self, key: &str, now: Timestamp) -> bool {
+        self.rejected.get(key).is_some_and(|at| {
+            let age = Duration::try_from(now.duration_since(at)).unwrap_or_default();
+            self.policy.age(key, true, age) == Age::Fresh
+        })
     }
 
     fn judge(&self, key: &str, answer: Arc<Answer>, now: Timestamp) -> Option<(Arc<Answer>, Age)> {

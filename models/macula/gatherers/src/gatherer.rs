@@ -153,7 +153,7 @@ impl Gatherer {
             return fresh(Err(Missing::NotApplicable));
         };
         if !self.remembers() {
-            let answer = self.ask(&question, &subject, "bypass");
+            let answer = self.ask(&question, &subject, None, "bypass");
             let answer = tokio::time::timeout_at(manner.deadline, answer).await;
             return fresh(answer.unwrap_or(Err(Missing::Timeout)));
         }
@@ -166,6 +166,7 @@ impl Gatherer {
         let key = key(&question, self.source.version(), &subject);
         let now = self.around.clock.now();
         let admitted = gate::admit(self.leaks(), self.max_tlp, manner.handling);
+        let rejected = manner.use_cache && self.cache.is_rejected(&key, now);
         let mut old = None;
         if manner.use_cache {
             let found = tokio::time::timeout_at(manner.deadline, self.cache.get(&key, now));
@@ -175,7 +176,7 @@ impl Gatherer {
             match found {
                 Some((answer, Age::Fresh)) => return remembered(answer),
                 Some((answer, Age::Refresh)) => {
-                    if admitted.is_ok() {
+                    if admitted.is_ok() && !rejected {
                         drop(self.fly(question, subject, key, "refresh"));
                     }
                     return remembered(answer);
@@ -186,6 +187,7 @@ impl Gatherer {
         }
         let cache = if manner.use_cache { "miss" } else { "bypass" };
         let landed = match admitted {
+            Ok(()) if rejected => Err(Missing::Failed),
             Ok(()) => {
                 let flight = self.fly(question, subject, key, cache);
                 let landed = tokio::time::timeout_at(manner.deadline, flight.landed());
@@ -218,7 +220,7 @@ impl Gatherer {
         let flight_key = key.clone();
         self.flights
             .join(&flight_key, &self.around.tasks, || async move {
-                let answer = this.ask(&question, &subject, cache).await;
+                let answer = this.ask(&question, &subject, Some(&key), cache).await;
                 if let Ok(answer) = &answer {
                     this.cache.put(&key, answer.clone()).await;
                 }
@@ -226,7 +228,13 @@ impl Gatherer {
             })
     }
 
-    async fn ask(&self, question: &Question, subject: &str, cache: &'static str) -> Landing {
+    async fn ask(
+        &self,
+        question: &Question,
+        subject: &str,
+        key: Option<&str>,
+        cache: &'static str,
+    ) -> Landing {
         let now = self.around.clock.now();
         if self.breaker.rests(now) {
             return Err(Missing::Resting);
@@ -252,6 +260,9 @@ impl Gatherer {
             }
             Err(failure) => {
                 self.take_failure(&failure);
+                if let (Failure::Rejected(_), Some(key)) = (&failure, key) {
+                    self.cache.reject(key, now);
+                }
                 Err(failure.missing())
             }
         }
@@ -278,6 +289,8 @@ impl Gatherer {
         if let Failure::RateLimited { retry_after } = failure {
             self.breaker.rest(now, *retry_after);
             info!(gatherer, %failure, "source left alone");
+        } else if let Failure::Rejected(_) = failure {
+            self.breaker.rejected();
         } else if !failure.is_the_sources_fault() {
             self.breaker.succeeded();
         } else if self.breaker.failed(now) {
@@ -286,10 +299,12 @@ impl Gatherer {
     }
 
     fn record(&self, exchange: &Exchange, subject: &str, started: Instant, cache: &'static str) {
-        let elapsed = started.elapsed();
-        if self.leaks() != Leaks::Nothing {
-            self.counters.called(elapsed);
+        // What is asked of this machine costs nothing and tells nobody.
+        if self.leaks() == Leaks::Nothing {
+            return;
         }
+        let elapsed = started.elapsed();
+        self.counters.called(elapsed);
         let Some(log) = &self.around.log else { return };
         log.write(Line {
             at: self.around.clock.now(),

@@ -191,6 +191,9 @@ pub enum Failure {
     /// It answered an error.
     #[error("answered HTTP {0}")]
     Status(u16),
+    /// It does not take this question, while it may take others.
+    #[error("rejects the question (HTTP {0})")]
+    Rejected(u16),
     /// Its answer cannot be read.
     #[error("gave an unreadable answer: {0}")]
     Malformed(String),
@@ -219,17 +222,18 @@ impl Failure {
             Failure::ZoneLimit => Missing::Quota,
             Failure::Unreachable(_)
             | Failure::Status(_)
+            | Failure::Rejected(_)
             | Failure::Malformed(_)
             | Failure::TooLarge => Missing::Failed,
         }
     }
 
     /// Whether it speaks against the source, and not only against this one question. What somebody else's name servers do must
-    /// not: they could have us ask no servers at all.
+    /// not: they could have us ask no servers at all. Neither must what an indicator is like that somebody asks for.
     pub fn is_the_sources_fault(&self) -> bool {
         !matches!(
             self,
-            Failure::NotAuthoritative | Failure::Silent | Failure::ZoneLimit
+            Failure::NotAuthoritative | Failure::Silent | Failure::ZoneLimit | Failure::Rejected(_)
         )
     }
 }

@@ -110,7 +110,12 @@ async fn geolocation_files_are_laid_over_each_other_and_nobody_is_asked() {
     let at = Ipv4Addr::new(8, 8, 0, 0);
     std::fs::write(folder.path().join("city.mmdb"), database(at, 16, &city)).unwrap();
     std::fs::write(folder.path().join("asn.mmdb"), database(at, 24, &network)).unwrap();
-    let settings = settings(folder.path(), &["city.mmdb", "asn.mmdb"]);
+    let log = folder.path().join("queries.ndjson");
+    let settings = format!(
+        "query_log = {{ path = \"{}\" }}\n{}",
+        log.display(),
+        settings(folder.path(), &["city.mmdb", "asn.mmdb"])
+    );
     let gatherers = start(&settings, &Hands::new()).await;
     let strict = GatherOptions {
         handling: Handling {
@@ -146,6 +151,9 @@ async fn geolocation_files_are_laid_over_each_other_and_nobody_is_asked() {
         Reading::Missing(Missing::NotApplicable)
     );
     assert_eq!(gatherers.counts()["geo"].calls, 0, "nobody was called");
+    drop(gatherers);
+    let logged = std::fs::read_to_string(log).unwrap();
+    assert_eq!(logged, "", "nobody was asked");
 }
 
 #[tokio::test]

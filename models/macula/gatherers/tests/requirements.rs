@@ -387,6 +387,38 @@ async fn a_failing_source_is_left_alone_for_a_while_and_one_that_asks_for_it_too
 }
 
 #[tokio::test]
+async fn a_question_that_a_source_rejects_does_not_keep_others_from_being_asked() {
+    let more = "breaker = { failures = 3, rest = \"30s\" }\n".to_owned() + CACHED_100_S;
+    let two = Two::start(&more, "").await;
+    let outcomes = || two.gatherers.counts()["geo"].outcomes.clone();
+    for status in [400, 406, 410, 422] {
+        two.geo.answer(Reply::Say(status, "{}".into()));
+        let ask = format!("8.8.4.{}", status - 399);
+        for _ in 0..3 {
+            let gathered = gather(&two.gatherers, &ask).await;
+            let reading = &gathered.feature("geo_country").unwrap().reading;
+            assert_eq!(*reading, Reading::Missing(Missing::Failed));
+        }
+    }
+    assert_eq!(two.geo.count(), 4, "each was asked once");
+    assert_eq!(outcomes(), BTreeMap::from([("failed", 12)]));
+    two.geo.answer(country("NL"));
+    assert_eq!(two.country().await, "NL");
+    // For as long as it counts that nothing is known.
+    two.hands.forward(10);
+    gather(&two.gatherers, "8.8.4.1").await;
+    assert_eq!(two.geo.count(), 6);
+
+    // Nor does it make up for a source's failures.
+    for (status, last) in [(500, 20), (500, 21), (400, 22), (500, 23), (500, 24)] {
+        two.geo.answer(Reply::Say(status, "{}".into()));
+        gather(&two.gatherers, &format!("8.8.4.{last}")).await;
+    }
+    assert_eq!(two.geo.count(), 10);
+    assert_eq!(outcomes()["resting"], 1);
+}
+
+#[tokio::test]
 async fn many_who_ask_the_same_at_once_cost_one_question() {
     let two = Two::start("", "").await;
     let asked = (0..50).map(|_| two.country());
