@@ -14,6 +14,10 @@ use upstream::{Hands, gather, gather_with, start};
 /// A database in MaxMind's form, version 2, that knows one IPv4 network: a search tree with one bit of the address for each
 /// node, and the record behind it.
 fn database(network: Ipv4Addr, length: u32, record: &Json) -> Vec<u8> {
+    database_of("Test-City", network, length, record)
+}
+
+fn database_of(database_type: &str, network: Ipv4Addr, length: u32, record: &Json) -> Vec<u8> {
     let nodes = length;
     let data = 16 + nodes;
     let mut bytes = Vec::new();
@@ -34,7 +38,7 @@ fn database(network: Ipv4Addr, length: u32, record: &Json) -> Vec<u8> {
     bytes.extend(b"\xab\xcd\xefMaxMind.com");
     let about = json!({
         "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": 1_767_225_600,
-        "database_type": "Test-City", "description": {"en": "made by a test"}, "ip_version": 4,
+        "database_type": database_type, "description": {"en": "made by a test"}, "ip_version": 4,
         "languages": ["en"], "node_count": nodes, "record_size": 24,
     });
     write(&about, &mut bytes);
@@ -132,7 +136,6 @@ async fn geolocation_files_are_laid_over_each_other_and_nobody_is_asked() {
         ("geo_accuracy_km", Value::Number(20.0)),
         ("geo_network", Value::Number(64500.0)),
         ("geo_anonymous", Value::Flag(true)),
-        ("geo_hosting", Value::Flag(false)),
     ] {
         assert_eq!(gathered.value(feature), Some(&value), "{feature}");
     }
@@ -144,6 +147,8 @@ async fn geolocation_files_are_laid_over_each_other_and_nobody_is_asked() {
     let absent = Reading::Missing(Missing::Absent);
     let unknown = Reading::Missing(Missing::Unknown);
     assert_eq!(missing("8.8.7.4", "geo_network").await, absent);
+    // These files have no such trait.
+    assert_eq!(missing("8.8.0.4", "geo_hosting").await, absent);
     assert_eq!(missing("9.9.9.9", "geo_country").await, unknown);
     assert_eq!(missing("2606:4700::1", "geo_country").await, unknown);
     assert_eq!(
@@ -154,6 +159,34 @@ async fn geolocation_files_are_laid_over_each_other_and_nobody_is_asked() {
     drop(gatherers);
     let logged = std::fs::read_to_string(log).unwrap();
     assert_eq!(logged, "", "nobody was asked");
+}
+
+#[tokio::test]
+async fn who_hides_is_denied_only_where_a_file_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = Ipv4Addr::new(8, 8, 0, 0);
+    let write = |file: &str, bytes| std::fs::write(folder.path().join(file), bytes).unwrap();
+    let hosting = json!({"is_anonymous": true, "is_hosting_provider": true});
+    write(
+        "city.mmdb",
+        database(at, 8, &json!({"country": {"iso_code": "NL"}})),
+    );
+    write(
+        "anonymous.mmdb",
+        database_of("GeoIP2-Anonymous-IP", at, 16, &hosting),
+    );
+    let told = async |files: &[&str], ip: &str| {
+        let gatherers = start(&settings(folder.path(), files), &Hands::new()).await;
+        let gathered = gather(&gatherers, ip).await;
+        ["geo_anonymous", "geo_hosting"].map(|name| gathered.value(name).cloned())
+    };
+    let flags = |flag| [Some(Value::Flag(flag)), Some(Value::Flag(flag))];
+    let both = ["city.mmdb", "anonymous.mmdb"];
+    assert_eq!(told(&both, "8.8.7.4").await, flags(true));
+    assert_eq!(told(&both, "8.9.7.4").await, flags(false));
+    assert_eq!(told(&both[1..], "9.9.9.9").await, flags(false));
+    assert_eq!(told(&both[..1], "8.8.7.4").await, [None, None]);
+    assert_eq!(told(&both[1..], "2606:4700::1").await, [None, None]);
 }
 
 #[tokio::test]

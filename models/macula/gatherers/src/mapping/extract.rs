@@ -151,6 +151,16 @@ impl RequestMapping {
         });
         Ok(Content::Features(readings.collect()))
     }
+
+    /// Whether a feature has its value because the answer leaves it out.
+    pub fn is_supposed(&self, name: &str, document: &Json) -> bool {
+        let mut features = self.features.iter();
+        let feature = features.find(|feature| &*feature.name == name);
+        feature.is_some_and(|feature| {
+            let found = feature.at.find(document);
+            feature.absent.is_some() && found.iter().all(|value| value.is_null())
+        })
+    }
 }
 
 impl FeatureMapping {

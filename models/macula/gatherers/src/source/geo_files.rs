@@ -1,7 +1,8 @@
 //! Geolocation from database files on this machine (MMDB, the form of MaxMind and others). Nobody is asked.
 //!
 //! The mapping is that of the web service: its answers and the records of the files have the same form. Of several files, as
-//! for places and for networks, the records are laid over each other.
+//! for places and for networks, the records are laid over each other. What the web service leaves out it means to deny; a file
+//! may just not have it. So a trait that is not there is denied only where a file has such traits.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,16 @@ use crate::feature::FeatureSpec;
 use crate::gate::Leaks;
 use crate::mapping::Mapping;
 
-/// Files for networks say these at the top, the web service among the traits.
-const TRAITS: [&str; 2] = ["autonomous_system_number", "autonomous_system_organization"];
+/// Files for networks and for who hides say these at the top, the web service among the traits.
+const TRAITS: [&str; 4] = [
+    "autonomous_system_number",
+    "autonomous_system_organization",
+    "is_anonymous",
+    "is_hosting_provider",
+];
+
+/// What the types of files have in their names that tell who hides behind an address, or that nobody does.
+const TELLS_WHO_HIDES: &str = "Anonymous";
 
 /// Database files.
 pub struct GeoFiles {
@@ -56,24 +65,32 @@ impl GeoFiles {
             .parse()
             .map_err(|_| Failure::Malformed("no address".into()))?;
         let mut record = Map::new();
+        let mut denies = false;
         for reader in &self.readers {
             let found = reader
                 .lookup(ip)
                 .and_then(|found| found.decode::<Map<String, Value>>());
-            match found {
-                Ok(Some(more)) => lay_over(&mut record, more),
+            let more = match found {
+                Ok(more) => more,
                 // A file for IPv4 knows nothing of IPv6.
-                Ok(None) | Err(MaxMindDbError::InvalidInput { .. }) => {}
+                Err(MaxMindDbError::InvalidInput { .. }) => continue,
                 Err(error) => return Err(Failure::Malformed(error.to_string())),
-            }
+            };
+            denies |= reader.metadata().database_type.contains(TELLS_WHO_HIDES);
+            lay_over(&mut record, more.unwrap_or_default());
         }
-        if record.is_empty() {
+        if record.is_empty() && !denies {
             return Ok(Content::Nothing);
         }
-        match self.mapping.requests.first() {
-            Some(request) => request.read(&Value::Object(record), now),
-            None => Ok(Content::Nothing),
+        let Some(request) = self.mapping.requests.first() else {
+            return Ok(Content::Nothing);
+        };
+        let record = Value::Object(record);
+        let mut content = request.read(&record, now)?;
+        if !denies && let Content::Features(readings) = &mut content {
+            readings.retain(|(name, _)| !request.is_supposed(name, &record));
         }
+        Ok(content)
     }
 }
 
