@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// The most names in one request.
 pub const MAX_ITEMS: usize = 10_000;
@@ -97,8 +99,7 @@ impl AsRef<str> for Item<'_> {
 /// When the body is neither, or has too many names. An item that is no name is no error of the batch.
 pub fn batch(body: &[u8]) -> Result<(Form, Vec<Item<'_>>), RequestError> {
     let (form, items) = if body.trim_ascii_start().first() == Some(&b'[') {
-        let Items(items) = serde_json::from_slice(body).map_err(RequestError::Json)?;
-        (Form::Array, items)
+        (Form::Array, array(body)?)
     } else {
         (Form::Lines, lines(body)?)
     };
@@ -107,6 +108,21 @@ pub fn batch(body: &[u8]) -> Result<(Form, Vec<Item<'_>>), RequestError> {
         count if count > MAX_ITEMS => Err(RequestError::TooMany { most: MAX_ITEMS }),
         _ => Ok((form, items)),
     }
+}
+
+/// The items of an array. One that JSON's grammar lets through and that can't be read, half a surrogate pair or brackets in
+/// brackets in brackets, is its own trouble.
+fn array(body: &[u8]) -> Result<Vec<Item<'_>>, RequestError> {
+    let source = match serde_json::from_slice(body) {
+        Ok(Items(items)) => return Ok(items),
+        Err(source) => source,
+    };
+    let Ok(Items(pieces)) = serde_json::from_slice::<Items<&RawValue>>(body) else {
+        return Err(RequestError::Json(source));
+    };
+    let items = pieces.into_iter();
+    let items = items.map(|piece| serde_json::from_str(piece.get()).unwrap_or(Item::Other));
+    Ok(items.collect())
 }
 
 fn lines(body: &[u8]) -> Result<Vec<Item<'_>>, RequestError> {
@@ -126,17 +142,17 @@ fn lines(body: &[u8]) -> Result<Vec<Item<'_>>, RequestError> {
 }
 
 /// Items of an array, no more than one beyond what is allowed.
-struct Items<'a>(Vec<Item<'a>>);
+struct Items<T>(Vec<T>);
 
-impl<'de> Deserialize<'de> for Items<'de> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Array;
-        impl<'de> Visitor<'de> for Array {
-            type Value = Items<'de>;
+        struct Array<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Array<T> {
+            type Value = Items<T>;
             fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
                 formatter.write_str("an array of names")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<T>, A::Error> {
                 let mut items = Vec::new();
                 while let Some(item) = array.next_element()? {
                     if items.len() <= MAX_ITEMS {
@@ -146,7 +162,7 @@ impl<'de> Deserialize<'de> for Items<'de> {
                 Ok(Items(items))
             }
         }
-        deserializer.deserialize_seq(Array)
+        deserializer.deserialize_seq(Array(PhantomData))
     }
 }
 
@@ -294,6 +310,23 @@ mod tests {
             (form, names.join(" ")),
             (Form::Lines, "a.com b.com ? c.com".to_owned())
         );
+    }
+
+    #[test]
+    fn an_item_that_no_text_can_be_does_not_lose_the_others() {
+        let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        for bad in [r#""\ud800""#, r#"{"host": "\ud800"}"#, &deep] {
+            let (form, names) = hosts(&format!(r#"["a.com", {bad}, {{"host": "b.com"}}]"#));
+            assert_eq!(
+                (form, names.join(" ")),
+                (Form::Array, "a.com ? b.com".to_owned())
+            );
+        }
+        let many = format!(r#"["\ud800"{}]"#, ",1".repeat(MAX_ITEMS));
+        assert!(matches!(
+            batch(many.as_bytes()),
+            Err(RequestError::TooMany { .. })
+        ));
     }
 
     #[test]

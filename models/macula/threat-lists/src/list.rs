@@ -432,9 +432,10 @@ impl List {
             (ListKind::Whitelist, Indicator::Url(url)) => {
                 (self.patterns.find_host(url.host())?, Scope::Host)
             }
-            (ListKind::Whitelist, Indicator::Email(address)) => {
-                (self.patterns.find_in(address.domain().as_str())?, Scope::Host)
-            }
+            (ListKind::Whitelist, Indicator::Email(address)) => (
+                self.patterns.find_in(address.domain().as_str())?,
+                Scope::Host,
+            ),
             (ListKind::Whitelist, _) => (self.patterns.find(indicator)?, Scope::Host),
             (ListKind::Blacklist | ListKind::Darklist | ListKind::Feed, _) => {
                 (self.patterns.find(indicator)?, Scope::Itself)

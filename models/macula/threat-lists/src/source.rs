@@ -200,8 +200,20 @@ impl ListsError {
 /// Whether a file is one of those that lie beside lists: that tells of them, that is being written, or that an editor left.
 fn is_beside_lists(name: &str) -> bool {
     const ENDINGS: [&str; 14] = [
-        "md", "sha256", "asc", "sig", "new", "tmp", "part", "_copying_", "bak", "old", "orig",
-        "swp", "swo", "swx",
+        "md",
+        "sha256",
+        "asc",
+        "sig",
+        "new",
+        "tmp",
+        "part",
+        "_copying_",
+        "bak",
+        "old",
+        "orig",
+        "swp",
+        "swo",
+        "swx",
     ];
     let lower = name.to_ascii_lowercase();
     let ending = lower.rsplit_once('.').map(|(_, ending)| ending);
