@@ -94,6 +94,9 @@ pub const NAMES: [&str; 17] = [
     "strict",
 ];
 
+/// The options that keep an indicator from somebody.
+pub(crate) const CONFIDENTIAL: [&str; 3] = ["tlp", "pap", "offline"];
+
 /// The largest number an option takes.
 const MAX_NUMBER: usize = 1000;
 

@@ -47,7 +47,7 @@ pub use gatherers::{
 pub use mapping::{JsonPath, Mapping, MappingError};
 pub use query_log::{QueryLogConfig, QueryLogError};
 pub use quota::{QuotaLeft, QuotaPolicy};
-pub use selection::{Selection, UnknownSelector, closest};
+pub use selection::{Selection, UnknownSelector, closest, is_slip_of};
 pub use source::{
     AddressFamily, Content, DnsConfig, DnsSource, Exchange, Failure, GeoFiles, GeoFilesError,
     HttpSource, HttpSourceConfig, HttpSourceError, Question, RecentDomain, SafeBrowsing,

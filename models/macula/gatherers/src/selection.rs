@@ -91,6 +91,18 @@ pub fn closest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Opti
     (best > 0.8).then_some(known)
 }
 
+/// Whether a name is this one but for capitals, signs between its letters, and one slip of the finger.
+pub fn is_slip_of(name: &str, known: &str) -> bool {
+    if name.len() > LONGEST_NAME {
+        return false;
+    }
+    let letters = |text: &str| -> String {
+        let letters = text.chars().filter(|c| c.is_alphanumeric());
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    strsim::osa_distance(&letters(name), &letters(known)) <= 1
+}
+
 /// A name that says nothing here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -16,6 +16,8 @@ pub(super) struct Parameters<'s> {
     options: Options,
     seen: HashSet<String>,
     unknown: Vec<RequestError>,
+    /// The first that may have been meant to keep the indicator from somebody.
+    confidential: Option<RequestError>,
     own: &'static [&'static str],
 }
 
@@ -31,6 +33,7 @@ impl<'s> Parameters<'s> {
             options,
             seen: HashSet::new(),
             unknown: Vec::new(),
+            confidential: None,
             own,
         }
     }
@@ -53,6 +56,27 @@ impl<'s> Parameters<'s> {
         }
     }
 
+    /// Notes a name nobody knows that may be meant for an option that keeps indicators confidential: but for capitals it is one,
+    /// or nearly, and its value is one that the option takes. That must not be dropped, strict or not: the indicator would go out.
+    fn heed(
+        &mut self,
+        name: &str,
+        set: &Result<(), OptionError>,
+        take: impl Fn(&mut Options, &str) -> Result<(), OptionError>,
+    ) {
+        if !matches!(set, Err(OptionError::Unknown { .. })) || self.confidential.is_some() {
+            return;
+        }
+        let meant = options::CONFIDENTIAL.into_iter().find(|option| {
+            let takes = || take(&mut Options::default(), option).is_ok();
+            name.eq_ignore_ascii_case(option) || (gatherers::is_slip_of(name, option) && takes())
+        });
+        self.confidential = meant.map(|meant| RequestError::Unknown {
+            name: name.chars().take(80).collect(),
+            hint: format!("did you mean `{meant}`?"),
+        });
+    }
+
     /// Goes through a query string: hands the names and values in `own` to `take`, the values still encoded, and sets options by the others.
     pub(super) fn query<'q>(
         &mut self,
@@ -65,7 +89,11 @@ impl<'s> Parameters<'s> {
             if self.own.contains(&&*name) {
                 take(&name, value);
             } else {
-                let set = self.options.set(&name, &decoded(value), self.sources);
+                let value = decoded(value);
+                let set = self.options.set(&name, &value, self.sources);
+                self.heed(&name, &set, |options, name| {
+                    options.set(name, &value, self.sources)
+                });
                 self.note(&name, set)?;
             }
         }
@@ -77,6 +105,13 @@ impl<'s> Parameters<'s> {
         self.seen.clear();
         for (name, value) in chosen.iter().filter(|(_, value)| !value.is_null()) {
             let set = self.options.set_json(name, value, self.sources);
+            self.heed(name, &set, |options, name| {
+                let set = options.set_json(name, value, self.sources);
+                set.or_else(|error| match value.as_str() {
+                    Some(text) => options.set(name, text, self.sources),
+                    None => Err(error),
+                })
+            });
             self.note(name, set)?;
         }
         Ok(())
@@ -89,6 +124,9 @@ impl<'s> Parameters<'s> {
             && let Some(first) = unknown.next()
         {
             return Err(first);
+        }
+        if let Some(meant) = self.confidential {
+            return Err(meant);
         }
         let warning = |error: RequestError| match error.hint() {
             Some(hint) => format!("{error}; {hint}"),

@@ -35,7 +35,8 @@ pub fn score_query(query: &str, sources: &Sources) -> Result<ScoreRequest, Reque
 /// strictness: field transformations hand whole maps of values to a model, and lose a record when it answers anything but 200.
 ///
 /// # Errors
-/// When there is no indicator or more than one, or an option has a bad value.
+/// When there is no indicator or more than one, an option has a bad value, or something may be meant for an option that keeps
+/// the indicator confidential.
 pub fn apply_query(query: &str, sources: &Sources) -> Result<ApplyRequest, RequestError> {
     let mut values = Vec::new();
     let mut parameters = Parameters::new(lenient(), &APPLY_ARGUMENTS, sources);
@@ -98,7 +99,7 @@ fn separate(piece: &str, kind: Option<Kind>) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::ItemError;
+    use crate::request::{ApplyForm, ItemError, apply_body};
 
     fn score_query(query: &str) -> Result<ScoreRequest, RequestError> {
         super::score_query(query, &Sources::default())
@@ -225,5 +226,37 @@ mod tests {
         );
         let warned = apply_query("host=a.test&protocol=tcp").expect("a good query");
         assert_eq!(warned.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_may_be_meant_to_keep_an_indicator_confidential_is_not_dropped() {
+        for meant in [
+            "TLP=red",
+            "Tlp=anything",
+            "tpl=red",
+            "tlp_=amber",
+            "PAP=amber",
+            "papp=RED",
+            "Offline=true",
+            "ofline=1",
+        ] {
+            let query = format!("host=a.test&{meant}");
+            let told = refused(apply_query(&query), "unknown_parameter");
+            assert!(told.contains("did you mean"), "{told}");
+            let (name, value) = meant.split_once('=').expect("an option");
+            let body = serde_json::json!({ "host": "a.test", name: value }).to_string();
+            let request = apply_body("", body.as_bytes(), ApplyForm::Json, &Sources::default());
+            refused(request, "unknown_parameter");
+        }
+        for other in [
+            "app=firefox",
+            "tls=1.3",
+            "map=red_square",
+            "tap=7",
+            "online=x",
+        ] {
+            let query = format!("host=a.test&{other}");
+            assert!(apply_query(&query).is_ok(), "{other}");
+        }
     }
 }
