@@ -44,6 +44,9 @@ pub struct Manifest {
     pub quality: Quality,
     /// How margins become scores.
     pub calibration: Calibration,
+    /// The scores that rest on too few real names to be measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supposed_scores: Vec<f64>,
     /// Labels and their margins, to see that another machine computes the same.
     pub golden: Vec<(String, f32)>,
     /// SHA-256 of the trees.

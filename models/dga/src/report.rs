@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::evaluation::{Detection, Evaluation, Quality};
 use crate::training::Recipe;
+use model_evaluation::calibration::Calibration;
 use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
 use model_evaluation::metrics::{Estimate, Scores};
 
@@ -131,7 +132,11 @@ fn unseen(quality: &Quality) -> String {
 }
 
 fn plots(scores: &Scores, about: &About) -> String {
-    let mut html = String::from("<div class=\"plots\">\n");
+    let caveat = Calibration::caveat(scores);
+    let mut html = caveat.map_or_else(String::new, |caveat| {
+        format!("<p>{}.</p>\n", escaped(&caveat))
+    });
+    html += "<div class=\"plots\">\n";
     html += &figure(&roc(scores), "ROC: generated names found, by false alarms");
     html += &figure(
         &precision(scores),

@@ -2,6 +2,9 @@
 //!
 //! A score of 50 is reached by one negative in a hundred, 75 by one in a thousand, 90 by one in ten thousand. Between such
 //! points the scale is straight. What the trees answer is no such scale: it moves with every training.
+//!
+//! One in ten thousand can't be counted among a thousand. Scores that rest on fewer than five negatives are supposed: the margins
+//! are taken to thin out further as they do up to there. [`Calibration::supposed`] tells which these are.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +20,12 @@ const ANCHORS: [(f64, f64); 7] = [
     (90.0, 0.0001),
     (99.0, 0.0),
 ];
+
+/// A share of fewer negatives than these is not measured.
+const FEWEST: f64 = 5.0;
+
+/// For the score that no negative reaches, where that is not measured.
+const HARDLY_ANY: f64 = 0.000_01;
 
 /// The score from which on something is taken for positive, unless said otherwise.
 pub const OPERATING_POINT: f64 = 50.0;
@@ -39,8 +48,13 @@ impl Calibration {
             .min(-1.0);
         let highest = scores.positives().last().copied().unwrap_or(1.0);
         let mut points = vec![(lowest, 0.0)];
+        let thinning = Thinning::of(scores);
         for (score, share) in ANCHORS {
             let margin = scores.threshold(share);
+            let margin = match &thinning {
+                Some(thinning) if !is_measured(share, scores) => margin.max(thinning.margin(share)),
+                _ => margin,
+            };
             // With few rows two anchors may fall together; the scale has to rise all the same.
             let above = points.last().map_or(lowest, |(last, _)| last.next_up());
             points.push((margin.max(above), score));
@@ -48,6 +62,27 @@ impl Calibration {
         let above = points.last().map_or(lowest, |(last, _)| last.next_up());
         points.push((highest.max(above), 100.0));
         Calibration { points }
+    }
+
+    /// The scores that rest on too few negatives to be measured, and are supposed.
+    pub fn supposed(scores: &Scores) -> Vec<f64> {
+        let anchors = ANCHORS.into_iter();
+        let supposed = anchors.filter(|(_, share)| !is_measured(*share, scores));
+        supposed.map(|(score, _)| score).collect()
+    }
+
+    /// The same in words, if there are such scores.
+    pub fn caveat(scores: &Scores) -> Option<String> {
+        let supposed = Calibration::supposed(scores);
+        if supposed.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = supposed.iter().map(f64::to_string).collect();
+        Some(format!(
+            "{} negatives are too few to measure who reaches the scores {}: these are supposed, by how the margins thin out up to there",
+            scores.negatives().len(),
+            names.join(", ")
+        ))
     }
 
     /// The score of a margin, 0 to 100.
@@ -68,6 +103,52 @@ impl Calibration {
     /// The points of the line: margin and score.
     pub fn points(&self) -> &[(f32, f64)] {
         &self.points
+    }
+}
+
+/// Whether so small a share of the negatives can be counted. That nobody reaches a score says as much as the smallest share does.
+fn is_measured(share: f64, scores: &Scores) -> bool {
+    let smallest = ANCHORS.map(|(_, share)| share);
+    let smallest = smallest.into_iter().filter(|share| *share > 0.0);
+    let share = if share > 0.0 {
+        share
+    } else {
+        smallest.fold(1.0, f64::min)
+    };
+    scores.negatives().len() as f64 * share >= FEWEST
+}
+
+/// How the negatives get fewer from margin to margin, where they can be counted.
+struct Thinning {
+    /// The smallest share that is measured, and its margin.
+    last: (f64, f32),
+    /// By how much the margin rises while the share falls to its e-th part.
+    step: f64,
+}
+
+impl Thinning {
+    /// From a tenth of the negatives on, or from half of them if a tenth is all that can be counted.
+    fn of(scores: &Scores) -> Option<Thinning> {
+        let shares = ANCHORS.map(|(_, share)| share);
+        let measured = shares
+            .into_iter()
+            .filter(|share| is_measured(*share, scores));
+        let last = measured.clone().filter(|share| *share > 0.0).last()?;
+        let first = measured.filter(|share| *share > last);
+        let first = first.filter(|share| *share <= 0.1 || last >= 0.1).next()?;
+        let [from, to] = [first, last].map(|share| scores.threshold(share));
+        let step = (f64::from(to) - f64::from(from)) / (first / last).ln();
+        let rises = step.is_finite() && step > 0.0;
+        rises.then_some(Thinning {
+            last: (last, to),
+            step,
+        })
+    }
+
+    fn margin(&self, share: f64) -> f32 {
+        let (last, margin) = self.last;
+        let further = self.step * (last / share.max(HARDLY_ANY)).ln();
+        (f64::from(margin) + further) as f32
     }
 }
 
@@ -128,6 +209,36 @@ mod tests {
                 "{score}: {reached}"
             );
         }
+    }
+
+    #[test]
+    fn a_score_that_cannot_be_measured_is_supposed_and_told() {
+        // Margins that thin out to the e-th part with every step of one.
+        let negatives = |count: usize| -> Vec<f32> {
+            let share = |at: usize| (at as f64 + 0.5) / count as f64;
+            (0..count).rev().map(|at| -share(at).ln() as f32).collect()
+        };
+        let fitted = |count: usize| {
+            let scores = Scores::new(negatives(count), vec![20.0]);
+            (Calibration::fit(&scores), Calibration::supposed(&scores))
+        };
+        let (many, supposed) = fitted(100_000);
+        assert!(supposed.is_empty());
+        let (few, supposed) = fitted(1000);
+        assert_eq!(supposed, [75.0, 90.0, 99.0]);
+        for score in [50.0, 75.0, 90.0] {
+            let margin = |scale: &Calibration| {
+                let found = scale.points().iter().find(|(_, at)| *at == score);
+                found.map_or(0.0, |(margin, _)| *margin)
+            };
+            assert!((margin(&many) - margin(&few)).abs() < 0.3, "{score}");
+        }
+        // The highest of a thousand is no one in ten thousand.
+        let highest = negatives(1000).pop().unwrap_or_default();
+        assert!(few.score(highest.next_up()) < 85.0);
+        let scores = Scores::new(negatives(1000), vec![20.0]);
+        let caveat = Calibration::caveat(&scores).unwrap_or_default();
+        assert!(caveat.contains("75, 90, 99"), "{caveat}");
     }
 
     #[test]

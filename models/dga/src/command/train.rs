@@ -76,6 +76,9 @@ impl Train {
             write_report(path, &of_evaluation(&evaluation, &about))?;
         }
         print(&quality_text(&evaluation.quality))?;
+        if let Some(caveat) = Calibration::caveat(&evaluation.scores) {
+            eprintln!("dga: {caveat}");
+        }
         print(&format!("The model is in {}\n", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -132,6 +135,7 @@ fn manifest(
         recipe: recipe.clone(),
         quality: evaluation.quality.clone(),
         calibration: Calibration::fit(&evaluation.scores),
+        supposed_scores: Calibration::supposed(&evaluation.scores),
         golden: golden.collect(),
         trees,
         tables,

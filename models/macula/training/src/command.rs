@@ -12,14 +12,16 @@ use boosted_trees::{Predictor, xgboost};
 use clap::{Args, Subcommand, ValueEnum};
 use dga::corpus::{CorpusError, List};
 use futures_util::StreamExt;
-use gatherers::{Clock, Config, Gatherers, Span, StartError};
+use gatherers::{Clock, Config, Gatherers, Span, StartError, SubjectForm};
 use indicator_model::{Bundle, BundleError, IndicatorModel, ModelError, ModelKind, Tells};
+use indicators::Indicator;
+use model_evaluation::calibration::Calibration;
 use model_evaluation::metrics::Scores;
 use serde::Serialize;
 
 use crate::evaluation;
 use crate::gathering::{Holes, Persistence};
-use crate::labelled::{self, Labelled, LabelledError};
+use crate::labelled::{self, Label, Labelled, LabelledError};
 use crate::lexical::LexicalSource;
 use crate::quality::{Above, Judged, Quality, QualityAbove};
 use crate::report::{self, Measured};
@@ -381,15 +383,17 @@ fn select(path: &Path, recipe: &Recipe, out: &mut impl Write) -> Result<(), Comm
 fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let recipe = args.recipe.recipe();
     let rows = rows::read(&args.rows)?;
+    let kind = match args.kind {
+        Kind::Ip => ModelKind::Ip,
+        Kind::Domain => ModelKind::Domain,
+    };
+    check_kind(&rows, kind, &args.rows)?;
     let learned = learn(&rows, &recipe)?;
     let above = learned.above(args.above.as_ref())?;
     let about = About {
         name: args.name.clone(),
         version: args.model_version.clone(),
-        kind: match args.kind {
-            Kind::Ip => ModelKind::Ip,
-            Kind::Domain => ModelKind::Domain,
-        },
+        kind,
         tells: match args.tells {
             TellsArg::Both => Tells::Both,
             TellsArg::Malicious => Tells::Malicious,
@@ -407,6 +411,9 @@ fn train(args: &TrainArgs, out: &mut impl Write) -> Result<(), CommandError> {
             importance: &learned.importance,
         });
         write(path, page.as_bytes())?;
+    }
+    if let Some(caveat) = Calibration::caveat(&learned.scores) {
+        drop(writeln!(io::stderr(), "{caveat}"));
     }
     tell(&Told::of(&learned.scores, above), out)
 }
@@ -443,7 +450,23 @@ fn measure(model: &Path, args: &EvaluateArgs, out: &mut impl Write) -> Result<()
     let trees = model.bundle().trees(model.manifest())?;
     let predictor = Predictor::new(&trees);
     let read = rows::read(&args.rows)?;
+    let manifest = model.manifest();
+    check_kind(&read, manifest.kind, &args.rows)?;
     let measured: Vec<&Row> = read.iter().filter(|row| !row.training_only).collect();
+    for label in [Label::Benign, Label::Malicious] {
+        if !measured.iter().any(|row| row.label == label) {
+            let path = args.rows.clone();
+            return Err(CommandError::NoneOf { path, label });
+        }
+    }
+    let has = |row: &Row, feature: &str| row.gathered.value(feature).is_some();
+    let mut features = manifest.features.features().iter();
+    if !features.any(|feature| measured.iter().any(|row| has(row, &feature.name))) {
+        return Err(CommandError::NoFeature {
+            path: args.rows.clone(),
+            model: manifest.name.clone(),
+        });
+    }
     let margins = training::margins(&predictor, &model.manifest().features, &measured);
     let judged: Judged = measured.into_iter().zip(margins).collect();
     let scores = judged.scores();
@@ -460,6 +483,23 @@ fn measure(model: &Path, args: &EvaluateArgs, out: &mut impl Write) -> Result<()
         write(path, page.as_bytes())?;
     }
     tell(&Told::of(&scores, above), out)
+}
+
+/// Whether the rows may be for models of this kind. They are not if each of them is an indicator that such a model never judges.
+fn check_kind(rows: &[Row], kind: ModelKind, path: &Path) -> Result<(), CommandError> {
+    let other = match kind {
+        ModelKind::Ip => SubjectForm::Name,
+        ModelKind::Domain => SubjectForm::Ip,
+    };
+    let is_other = |row: &Row| {
+        let indicator = row.gathered.indicator.parse::<Indicator>();
+        indicator.is_ok_and(|indicator| other.of(&indicator).is_some())
+    };
+    if !rows.is_empty() && rows.iter().all(is_other) {
+        let path = path.to_owned();
+        return Err(CommandError::OtherKind { path, kind });
+    }
+    Ok(())
 }
 
 /// A file as a report names it. Where it lay is no business of whoever reads the report.
@@ -560,13 +600,43 @@ pub enum CommandError {
     /// Too little was to be had.
     #[error(
         "missing: {holes}; a model would learn from that when quotas are used up. `{}` holds what there is. Run it again when more may be \
-         asked (with a `store` in the settings nothing is asked twice), or take it as it is with --allow-missing", .path.display()
+         asked (what a `cache` in the settings keeps is not asked twice), or take it as it is with --allow-missing", .path.display()
     )]
     Holes {
         /// Where the rows are.
         path: PathBuf,
         /// What is missing.
         holes: Holes,
+    },
+    /// Nothing to measure one of the two on.
+    #[error(
+        "`{}` has no {label:?} row that is not for training only, so that there is nothing to measure", .path.display()
+    )]
+    NoneOf {
+        /// Where the rows are.
+        path: PathBuf,
+        /// What none of them is.
+        label: Label,
+    },
+    /// Rows of indicators that such a model does not judge.
+    #[error(
+        "`{}` holds no row that a model of the kind `{}` would judge", .path.display(), .kind.name()
+    )]
+    OtherKind {
+        /// Where the rows are.
+        path: PathBuf,
+        /// The model's.
+        kind: ModelKind,
+    },
+    /// Rows of which a model sees nothing.
+    #[error(
+        "no row of `{}` has a value of any feature that the model `{model}` looks at; were they enriched, and gathered from the same sources?", .path.display()
+    )]
+    NoFeature {
+        /// Where the rows are.
+        path: PathBuf,
+        /// The model's name.
+        model: String,
     },
     /// The training.
     #[error(transparent)]

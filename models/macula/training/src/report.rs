@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use model_evaluation::calibration::Calibration;
 use model_evaluation::figures::{bars, escaped, figure, precision, reliability, roc, scale};
 use model_evaluation::metrics::Scores;
 
@@ -96,7 +97,11 @@ fn body(measured: &Measured) -> String {
         );
         body += &figures(quality);
     }
-    body += "</table><div class=\"plots\">";
+    body += "</table>";
+    if let Some(caveat) = Calibration::caveat(scores) {
+        let _ = write!(body, "<p>{}.</p>", escaped(&caveat));
+    }
+    body += "<div class=\"plots\">";
     body += &figure(&roc(scores), "ROC: malicious ones found, by false alarms");
     body += &figure(&precision(scores), "Precision and recall, in this mix");
     body += &figure(

@@ -194,6 +194,10 @@ pub fn bundle(
         let above = serde_json::to_value(above).map_err(LearnError::Json)?;
         metrics.insert("folds_above".into(), above);
     }
+    let supposed = Calibration::supposed(&learned.scores);
+    if !supposed.is_empty() {
+        metrics.insert("supposed_scores".into(), supposed.into());
+    }
     let bundle = Bundle::of(&learned.model, |trees| Manifest {
         form: FORM,
         name: about.name.clone(),

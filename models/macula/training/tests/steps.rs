@@ -110,6 +110,9 @@ async fn from_a_labelled_set_to_a_model_that_is_as_good_as_it_says() {
     assert_eq!(model.manifest().kind, ModelKind::Domain);
     assert_eq!(model.manifest().metrics["folds"], told);
     assert_eq!(model.manifest().training_data.rows, 1500);
+    // Of some 750 benign rows nobody can count one in a thousand.
+    let supposed = serde_json::json!([75.0, 90.0, 99.0]);
+    assert_eq!(model.manifest().metrics["supposed_scores"], supposed);
     for row in rows::read(&folder.path().join("test.rows"))
         .unwrap()
         .iter()
@@ -142,6 +145,7 @@ async fn from_a_labelled_set_to_a_model_that_is_as_good_as_it_says() {
     );
     let report = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(report.matches("<svg").count() >= 5 && report.contains("lexical_"));
+    assert!(report.contains("too few to measure who reaches the scores 75, 90, 99"));
 
     // The same rows make the same bytes.
     macula(folder.path(), &format!("{train} @again"))
@@ -466,6 +470,39 @@ async fn what_cannot_be_done_is_said() {
         failed("evaluate -m @nothing -r @few.rows").await,
         CommandError::Bundle(_)
     ));
+}
+
+#[tokio::test]
+async fn a_model_is_not_measured_on_rows_that_say_nothing_of_it() {
+    let folder = prepared().await;
+    let train = "train -r @train.rows --kind domain --rounds 5 -o @model";
+    macula(folder.path(), train).await.unwrap();
+    let rows = std::fs::read_to_string(folder.path().join("test.rows")).unwrap();
+    let write = |text: String| std::fs::write(folder.path().join("other.rows"), text).unwrap();
+    let failed = async |words: &str| {
+        let error = macula(folder.path(), words).await.unwrap_err();
+        error.to_string()
+    };
+    let evaluate = "evaluate -m @model -r @other.rows";
+    let malicious = rows.lines().filter(|row| row.contains("malicious"));
+    write(malicious.map(|row| format!("{row}\n")).collect());
+    let told = failed(evaluate).await;
+    assert!(told.contains("no Benign row"), "{told}");
+
+    write(rows.replace("lexical_", "other_"));
+    let told = failed(evaluate).await;
+    assert!(told.contains("any feature"), "{told}");
+
+    let row = |at: usize, label: &str| {
+        let of_address = r#""type":"ip","features":[]}"#;
+        format!(r#"{{"label":"{label}","indicator":"192.0.2.{at}",{of_address}"#)
+    };
+    let addresses = (1..=120).map(|at| row(at, ["benign", "malicious"][at % 2]) + "\n");
+    write(addresses.collect());
+    let told = failed(evaluate).await;
+    assert!(told.contains("kind `domain`"), "{told}");
+    let told = failed("train -r @train.rows --kind ip -o @other").await;
+    assert!(told.contains("kind `ip`"), "{told}");
 }
 
 /// A web service that wants to be left alone for a second a few times, and then answers.
