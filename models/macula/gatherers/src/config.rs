@@ -211,4 +211,17 @@ mod tests {
         let endless = Config::parse("deadline = \"500000000000years\"").unwrap_err();
         assert!(endless.to_string().contains("100 years"), "{endless}");
     }
+
+    #[test]
+    fn the_settings_and_the_mapping_that_the_readme_shows_are_good() {
+        let readme = include_str!("../README.md");
+        let shown = readme.split("```toml\n").skip(1);
+        let shown: Vec<&str> = shown.filter_map(|rest| rest.split("```").next()).collect();
+        let [settings, mapping] = shown[..] else {
+            panic!("{} pieces of TOML", shown.len());
+        };
+        assert_eq!(Config::parse(settings).unwrap().gatherers.len(), 4);
+        let mapping = crate::mapping::Mapping::parse(mapping).unwrap();
+        assert_eq!(mapping.features().len(), 2);
+    }
 }
