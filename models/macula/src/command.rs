@@ -46,7 +46,7 @@ pub(crate) struct Scoring {
     /// How many times as long a list may get at once when it is reloaded.
     #[arg(long, value_name = "TIMES", default_value_t = Limits::default().growth, value_parser = times_value)]
     max_growth: f64,
-    /// The folder of a model, or its URL (`s3://bucket/names`, `hdfs://namenode:8020/names`); may be given for each kind of
+    /// The folder of a model, or its URL (`file:///models/names`, `s3://bucket/names`, `hdfs://namenode:8020/names`); may be given for each kind of
     /// indicators. A new one there is taken when it is whole and right.
     #[arg(long = "model", value_name = "PLACE")]
     models: Vec<PathBuf>,
@@ -124,18 +124,19 @@ impl Scoring {
         let gatherers = Gatherers::start(&config, vec![lexical], Clock::system())
             .await
             .context("could not start the gatherers")?;
-        let mut names: Vec<_> = self
-            .models
-            .iter()
-            .map(|folder| folder.file_name())
-            .collect();
+        let place = |model: &PathBuf| {
+            let folder = model.to_str().and_then(Place::folder);
+            folder.unwrap_or_else(|| model.clone())
+        };
+        let places: Vec<PathBuf> = self.models.iter().map(place).collect();
+        let mut names: Vec<_> = places.iter().map(|folder| folder.file_name()).collect();
         names.sort_unstable();
         names.dedup();
-        if self.model_archive.is_some() && names.len() < self.models.len() {
+        if self.model_archive.is_some() && names.len() < places.len() {
             bail!("with --model-archive the models' folders must have different names");
         }
         let (mut models, mut mirrors) = (Vec::new(), Vec::new());
-        for place in &self.models {
+        for place in &places {
             let failed = || format!("could not load the model in `{}`", place.display());
             let mirror = match place.to_str().filter(|place| Place::is_remote(place)) {
                 Some(url) => {
@@ -152,7 +153,7 @@ impl Scoring {
             models.push(model);
         }
         let (mut kinds, mut names) = (BTreeSet::new(), BTreeSet::new());
-        for (model, folder) in models.iter().zip(&self.models) {
+        for (model, folder) in models.iter().zip(&places) {
             let model = model.current();
             let (kind, name) = (model.manifest().kind, &model.manifest().name);
             if !names.insert(name.clone()) {

@@ -182,6 +182,20 @@ fn a_model_is_silent_of_what_is_not_above_the_neutral_score_wherever_that_stands
 }
 
 #[test]
+fn a_model_may_be_named_by_the_url_of_its_folder() {
+    let lists = concat!(env!("CARGO_MANIFEST_DIR"), "/lists");
+    let table = |model: &str| {
+        let scored = Command::new(env!("CARGO_BIN_EXE_macula"))
+            .args(["score", "--lists", lists, "--model", model, GENERATED[0]])
+            .output()
+            .unwrap();
+        assert!(scored.status.success(), "{scored:?}");
+        String::from_utf8(scored.stdout).unwrap()
+    };
+    assert_eq!(table(&format!("file://{FOLDER}")), table(FOLDER));
+}
+
+#[test]
 fn a_feed_raises_what_the_model_is_silent_of_as_if_there_were_no_model() {
     let site = Site::start(Policy::default());
     let listed = site.score("secure-paypal-login.net", "");

@@ -32,12 +32,7 @@ impl Place {
         let local = |path: PathBuf| LocalFileSystem::new_with_prefix(path).map(Arc::new);
         let (store, prefix, is_local): (Arc<dyn ObjectStore>, Path, bool) = match url_of(place) {
             None => (local(place.into())?, Path::default(), true),
-            Some(url) if url.scheme() == "file" => {
-                let path = url
-                    .to_file_path()
-                    .unwrap_or_else(|()| PathBuf::from(url.path()));
-                (local(path)?, Path::default(), true)
-            }
+            Some(url) if url.scheme() == "file" => (local(folder_of(&url))?, Path::default(), true),
             Some(url) if ["hdfs", "viewfs"].contains(&url.scheme()) => {
                 let host = &url[..url::Position::BeforePath];
                 let prefix = Path::parse(url.path())?;
@@ -59,10 +54,21 @@ impl Place {
         })
     }
 
+    /// The folder of this machine that a URL (`file:///lists`) names.
+    pub fn folder(place: &str) -> Option<PathBuf> {
+        let url = url_of(place).filter(|url| url.scheme() == "file");
+        url.as_ref().map(folder_of)
+    }
+
     /// Whether a place of this name is one of another machine.
     pub fn is_remote(place: &str) -> bool {
         url_of(place).is_some_and(|url| url.scheme() != "file")
     }
+}
+
+fn folder_of(url: &Url) -> PathBuf {
+    url.to_file_path()
+        .unwrap_or_else(|()| PathBuf::from(url.path()))
 }
 
 /// The URL that a place is named by, if it is not by a path.

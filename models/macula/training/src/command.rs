@@ -84,7 +84,7 @@ pub struct GatherArgs {
     /// The column of its heading, or its field, that names the family of each indicator
     #[arg(long, value_name = "COLUMN", default_value = labelled::FAMILY)]
     group: String,
-    /// Where the gathered rows go
+    /// Where the gathered rows go; until all are there, they are in a file called so with `.part` behind it
     #[arg(short = 'f', long)]
     raw: PathBuf,
     /// The gatherers' settings (TOML); without them, only what needs nobody
@@ -331,13 +331,16 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
         }
     });
     let mut asked = futures_util::stream::iter(asked).buffered(args.concurrency.into());
+    let mut writer = rows::Writer::create(&args.raw)?;
     while let Some(row) = asked.next().await {
+        writer.add(&row)?;
+        writer.flush()?;
         rows.push(row);
         progress("gathered", rows.len(), of);
     }
     drop(asked);
     gatherers.stop(GRACE).await;
-    rows::write(&args.raw, &rows)?;
+    writer.finish()?;
     let holes = Holes::of(&rows);
     if holes.are_our_own() && !args.allow_missing {
         return Err(CommandError::Holes {

@@ -109,22 +109,73 @@ pub fn read(path: &Path) -> Result<Vec<Row>, RowsError> {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, rows: &[Row]) -> Result<(), RowsError> {
-    let failed = |source| RowsError::File {
-        path: path.into(),
-        source,
-    };
-    let mut hidden = path.as_os_str().to_owned();
-    hidden.push(".part");
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(&hidden)?);
-        for row in rows {
-            serde_json::to_writer(&mut file, row)?;
-            file.write_all(b"\n")?;
+    let mut writer = Writer::create(path)?;
+    rows.iter().try_for_each(|row| writer.add(row))?;
+    writer.finish()
+}
+
+/// Writes rows one by one. The file appears when all of them are in it; until then they are in one called `….part`, so that what
+/// took hours is not lost with the program.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    part: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Writer {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(path: &Path) -> Result<Writer, RowsError> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let file = File::create(&part).map_err(|source| RowsError::File {
+            path: path.into(),
+            source,
+        })?;
+        Ok(Writer {
+            path: path.into(),
+            part: part.into(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&mut self, row: &Row) -> Result<(), RowsError> {
+        let written = serde_json::to_writer(&mut self.file, row).map_err(io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|source| self.failed(source))
+    }
+
+    /// Gives the rows so far to the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&mut self) -> Result<(), RowsError> {
+        let flushed = self.file.flush();
+        flushed.map_err(|source| self.failed(source))
+    }
+
+    /// Lets the file appear.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self) -> Result<(), RowsError> {
+        self.flush()?;
+        fs::rename(&self.part, &self.path).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> RowsError {
+        RowsError::File {
+            path: self.path.clone(),
+            source,
         }
-        file.flush()?;
-        fs::rename(&hidden, path)
-    };
-    write().map_err(failed)
+    }
 }
 
 /// What tells these rows from others, whenever and by whichever gatherer their features were told.
@@ -170,4 +221,35 @@ pub enum RowsError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_kept_as_they_come_and_the_file_appears_when_all_are_in_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("gathered.ndjson");
+        let row = Row {
+            label: Label::Benign,
+            family: None,
+            weight: Weight::default(),
+            training_only: false,
+            gathered: Gathered {
+                indicator: "good.test".into(),
+                kind: "domain".into(),
+                features: Vec::new(),
+            },
+        };
+        let mut writer = Writer::create(&path).expect("a file");
+        writer.add(&row).expect("written");
+        writer.flush().expect("written");
+        let part = folder.path().join("gathered.ndjson.part");
+        assert_eq!(read(&part).expect("rows"), [row.clone()]);
+        assert!(!path.exists());
+        writer.finish().expect("written");
+        assert_eq!(read(&path).expect("rows"), [row]);
+        assert!(!part.exists());
+    }
 }
