@@ -129,13 +129,10 @@ struct Thinning {
 impl Thinning {
     /// From a tenth of the negatives on, or from half of them if a tenth is all that can be counted.
     fn of(scores: &Scores) -> Option<Thinning> {
-        let shares = ANCHORS.map(|(_, share)| share);
-        let measured = shares
-            .into_iter()
-            .filter(|share| is_measured(*share, scores));
-        let last = measured.clone().filter(|share| *share > 0.0).last()?;
-        let first = measured.filter(|share| *share > last);
-        let first = first.filter(|share| *share <= 0.1 || last >= 0.1).next()?;
+        let shares = ANCHORS.map(|(_, share)| share).into_iter();
+        let mut measured = shares.filter(|share| *share > 0.0 && is_measured(*share, scores));
+        let last = measured.clone().next_back()?;
+        let first = measured.find(|share| *share > last && (*share <= 0.1 || last >= 0.1))?;
         let [from, to] = [first, last].map(|share| scores.threshold(share));
         let step = (f64::from(to) - f64::from(from)) / (first / last).ln();
         let rises = step.is_finite() && step > 0.0;

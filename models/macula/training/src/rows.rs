@@ -246,7 +246,7 @@ mod tests {
         writer.add(&row).expect("written");
         writer.flush().expect("written");
         let part = folder.path().join("gathered.ndjson.part");
-        assert_eq!(read(&part).expect("rows"), [row.clone()]);
+        assert_eq!(read(&part).expect("rows"), std::slice::from_ref(&row));
         assert!(!path.exists());
         writer.finish().expect("written");
         assert_eq!(read(&path).expect("rows"), [row]);
