@@ -185,6 +185,8 @@ fn a_host_does_not_move_below_a_name_that_stands_behind_it() {
     refused(r"hxxp://evil.test\.good.test/", "ambiguous_host");
     refused(r"evil.test\.good.test", "ambiguous_host");
     check(r"hxxps[:]//evil\.test/a", "url", "https://evil.test/a");
+    check(r"http://evil\.test/a", "url", "http://evil.test/a");
+    check(r"http://192\.0\.2\.1/a", "url", "http://192.0.2.1/a");
     check(r"evil\.sub\.test", "domain", "evil.sub.test");
     let as_url = Indicator::parse_as(r"evil.test\.good.test", indicators::Kind::Url);
     assert!(as_url.is_err());

@@ -45,7 +45,13 @@ pub(super) fn refang(text: &str) -> Result<String, IndicatorError> {
         Some((_, real)) => Ok(format!("{real}://{}", with_plain_dots(rest)?)),
         None => {
             let (host, behind) = rest.split_at(host_end(rest));
-            Ok(format!("{scheme}://{host}{}", plain_dots(behind)))
+            let (plain, behind) = (plain_dots(host), plain_dots(behind));
+            let host = if leads_elsewhere(host, &plain) {
+                host
+            } else {
+                &plain
+            };
+            Ok(format!("{scheme}://{host}{behind}"))
         }
     }
 }
@@ -60,8 +66,7 @@ pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
 fn with_plain_dots(text: &str) -> Result<String, IndicatorError> {
     let (host, behind) = text.split_at(host_end(text));
     let plain = plain_dots(host);
-    let for_a_browser = host.split('\\').next().unwrap_or(host);
-    if plain != *host && leads_somewhere(for_a_browser) && !is_ipv4(&plain) {
+    if leads_elsewhere(host, &plain) {
         return Err(IndicatorError::AmbiguousHost);
     }
     Ok(plain + &plain_dots(behind))
@@ -70,6 +75,12 @@ fn with_plain_dots(text: &str) -> Result<String, IndicatorError> {
 /// Where the host of a text that begins with one ends, if `\.` is a dot.
 fn host_end(text: &str) -> usize {
     text.find(['/', '?', '#']).unwrap_or(text.len())
+}
+
+/// Whether a browser, which ends the host at a `\`, would go somewhere else than to the host with plain dots.
+fn leads_elsewhere(host: &str, plain: &str) -> bool {
+    let for_a_browser = host.split('\\').next().unwrap_or(host);
+    plain != host && leads_somewhere(for_a_browser) && !is_ipv4(plain)
 }
 
 /// Whether a browser would find more than a bare word there.
