@@ -11,7 +11,7 @@
 //!
 //! The warden speaks with the runner in lines. It is told `term` or `kill` on its standard input, and says on its standard
 //! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
-//! gone, the warden ends.
+//! gone, the warden ends. A script that fails takes along what it has started; one that was told to end does not.
 
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsFd;
@@ -51,6 +51,9 @@ const SOONER: i32 = 500;
 
 /// Set once nothing of the model may live on.
 static KILLING: AtomicBool = AtomicBool::new(false);
+
+/// Set once the model has been told to end: whatever of it ends first, the others may take the time they were given.
+static TERMINATING: AtomicBool = AtomicBool::new(false);
 
 /// What the warden says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +223,10 @@ fn drain(stream: impl Read + AsFd + Send + 'static, file: RotatedFile, done: mps
 fn obey() {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
-            Ok(TERMINATE) => signal_all(Signal::TERM),
+            Ok(TERMINATE) => {
+                TERMINATING.store(true, Ordering::SeqCst);
+                signal_all(Signal::TERM);
+            }
             _ => break,
         }
     }
@@ -274,16 +280,20 @@ fn reap(script_pid: u32) -> io::Result<()> {
 }
 
 fn report_end(status: WaitStatus) {
-    if let Some(signal) = status.terminating_signal() {
+    // A script that ends well may have left its server in the background: that is the model then. A script that fails takes
+    // along whatever it started, unless it was told to end: a shell dies of that at once, and the server it waits for may have
+    // to save something. The runner knows how long that may take.
+    let fails = if let Some(signal) = status.terminating_signal() {
         Report::Signalled { signal }.say();
-        KILLING.store(true, Ordering::SeqCst);
+        true
     } else if let Some(code) = status.exit_status() {
         Report::Exited { code }.say();
-        // A script that ends well may have left its server in the background: that is the model then. A script that
-        // fails takes along whatever it started.
-        if code != 0 {
-            KILLING.store(true, Ordering::SeqCst);
-        }
+        code != 0
+    } else {
+        false
+    };
+    if fails && !TERMINATING.load(Ordering::SeqCst) {
+        KILLING.store(true, Ordering::SeqCst);
     }
 }
 

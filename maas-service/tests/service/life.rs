@@ -182,8 +182,39 @@ async fn a_model_that_ignores_sigterm_is_killed_after_its_grace() {
     );
     world.add("dga", 1, stubborn.path()).await;
     world.serving("dga", 1).await;
+    let told = Instant::now();
     world.remove("dga", 1).await;
     world.nothing_is_left().await;
+    let took = told.elapsed();
+    assert!(took >= Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+/// F29: of most models the script is a shell, which SIGTERM ends at once.
+#[tokio::test]
+async fn a_server_has_its_grace_also_where_the_script_that_started_it_ends_at_once() {
+    let world = World::start(&["--stop_grace", "30"]).await;
+    let folder = test_support::TempDir::new().unwrap();
+    let saved = folder.path().join("saved");
+    let save = format!(
+        r#"cat > careful.py <<'END'
+import os, signal, time
+def save(*_):
+    time.sleep(1)
+    open("{}", "w").close()
+    os._exit(0)
+signal.signal(signal.SIGTERM, save)
+exec(open("serve.py").read())
+END
+        "$python" -S -E careful.py; exit 1"#,
+        saved.display()
+    );
+    let careful = ModelFolder::with_script(&save);
+    world.add("dga", 1, careful.path()).await;
+    world.serving("dga", 1).await;
+    world.remove("dga", 1).await;
+    world.nothing_is_left().await;
+    assert!(saved.exists(), "it was killed while it saved");
 }
 
 #[tokio::test]
