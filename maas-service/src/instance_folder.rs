@@ -257,6 +257,14 @@ impl InstanceFolder {
         spec.is_ok_and(|spec| spec.instance == *instance) || self.is_spoilt()
     }
 
+    /// What is to be run here; nothing when the file is missing or broken, and so will be the next time, too.
+    ///
+    /// # Errors
+    /// When it can't be told now, say for want of descriptors.
+    pub(crate) fn lasting_launch_spec(&self) -> io::Result<Option<LaunchSpec>> {
+        lasting(self.launch_spec())
+    }
+
     /// Whether this is certainly a copy's folder although its launch file tells nothing.
     pub(crate) fn is_spoilt(&self) -> bool {
         self.runner().is_some() || self.is_laid_out()
@@ -275,7 +283,7 @@ impl InstanceFolder {
             && names
                 .iter()
                 .all(|name| PARTS.iter().any(|part| name == part))
-            && launch.is_err()
+            && matches!(lasting(launch), Ok(None))
     }
 
     /// Notes that the runner has been told to end.
@@ -377,10 +385,24 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<T> {
-    let named =
-        |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
-    let bytes = untrusted::read(path, MAX_JSON_BYTES).map_err(|error| named(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| named(&error))
+    let named = |kind: io::ErrorKind, error: &dyn std::fmt::Display| {
+        io::Error::new(kind, format!("{}: {error}", path.display()))
+    };
+    let bytes =
+        untrusted::read(path, MAX_JSON_BYTES).map_err(|error| named(error.kind(), &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| named(io::ErrorKind::InvalidData, &error))
+}
+
+/// What was read; nothing when there is nothing to be read, now or later.
+fn lasting<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{FileTooLarge, InvalidData, NotADirectory, NotFound, PermissionDenied};
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) => match error.kind() {
+            NotFound | NotADirectory | PermissionDenied | InvalidData | FileTooLarge => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 #[cfg(test)]

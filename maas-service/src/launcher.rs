@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use crate::cgroup::{self, CopyCgroup};
 use crate::crash::{Point, crash_point};
+use crate::descriptors;
 use crate::fence::{self, Fence, Hold};
 use crate::instance_folder::{InstanceFolder, LaunchSpec, RunnerSettings};
 use crate::instances;
@@ -173,9 +174,16 @@ impl LocalLauncher {
 
     /// What is to be known of a copy's launch; nothing of a folder that is not provably a copy's. It is read once: later the
     /// model may have replaced the file.
-    fn brief(&mut self, instance: &InstanceId, folder: &InstanceFolder) -> Option<&Brief> {
+    ///
+    /// # Errors
+    /// When it can't be told now.
+    fn brief(
+        &mut self,
+        instance: &InstanceId,
+        folder: &InstanceFolder,
+    ) -> io::Result<Option<&Brief>> {
         if !self.briefs.contains_key(instance) {
-            let spec = folder.launch_spec().ok();
+            let spec = folder.lasting_launch_spec()?;
             let spec = spec.filter(|spec| spec.instance == *instance);
             let brief = match spec {
                 Some(spec) => self.brief_of(spec),
@@ -189,11 +197,11 @@ impl LocalLauncher {
                     memory_mb: 0,
                     cgroups: self.settings.copies.cgroups.clone(),
                 },
-                None => return None,
+                None => return Ok(None),
             };
             self.briefs.insert(instance.clone(), brief);
         }
-        self.briefs.get(instance)
+        Ok(self.briefs.get(instance))
     }
 
     fn brief_of(&self, spec: LaunchSpec) -> Brief {
@@ -296,9 +304,10 @@ impl LocalLauncher {
         idleness.time >= IDLE.max(self.settings.copies.session_timeout)
     }
 
-    /// Waits for the end of a runner that another daemon started.
-    fn attend(&mut self, instance: &InstanceId, folder: &InstanceFolder) {
-        if self.known.contains_key(instance) {
+    /// Waits for the end of a runner that another daemon started. That takes one of the descriptors to `spare`; where there is
+    /// none, its end is noticed in the next pass.
+    fn attend(&mut self, instance: &InstanceId, folder: &InstanceFolder, spare: &mut usize) {
+        if self.known.contains_key(instance) || *spare == 0 {
             return;
         }
         let Some(identity) = folder.runner() else {
@@ -307,6 +316,7 @@ impl LocalLauncher {
         let Ok(Some(pidfd)) = identity.pinned(PidfdFlags::NONBLOCK) else {
             return;
         };
+        *spare -= 1;
         info!(%instance, pid = identity.pid, "copy adopted");
         self.known.insert(instance.clone(), identity);
         let (instance, ended) = (instance.clone(), self.ended.clone());
@@ -356,13 +366,27 @@ impl Launcher for LocalLauncher {
         self.wardens.retain(|instance, _| there.contains(instance));
         self.unheard
             .retain(|instance, _| there.contains(instance) && !phases.contains_key(instance));
-        let now = Instant::now();
+        let (now, mut spare) = (Instant::now(), descriptors::spare());
         let (mut copies, mut foreign) = (Vec::new(), Vec::new());
         for (instance, folder) in &folders {
-            let Some(brief) = self.brief(instance, folder).cloned() else {
-                // A copy may have ended just now.
-                foreign.extend(folder.path().exists().then(|| instance.clone()));
-                continue;
+            let brief = match self.brief(instance, folder) {
+                Ok(Some(brief)) => brief.clone(),
+                Ok(None) => {
+                    // A copy may have ended just now.
+                    foreign.extend(folder.path().exists().then(|| instance.clone()));
+                    continue;
+                }
+                // It counts by its status, as one that can't be reached; without one, it would be started a second time.
+                Err(error) if phases.contains_key(instance) => {
+                    warn!(%instance, %error, "it can't be told what a copy is of; it is left alone");
+                    continue;
+                }
+                Err(error) if instances::is_id(instance.as_str()) => return Err(error),
+                Err(error) => {
+                    debug!(%instance, %error, "this can't be looked at, and is no copy's by its name");
+                    foreign.push(instance.clone());
+                    continue;
+                }
             };
             if !brief.is_ours {
                 continue;
@@ -383,14 +407,14 @@ impl Launcher for LocalLauncher {
                 },
                 Ok(false) => Life::Dead,
                 Err(error) => {
-                    warn!(%instance, %error, "it can't be told whether a copy lives; it is left alone");
-                    continue;
+                    warn!(%instance, %error, "it can't be told whether a copy lives; it counts as one that does");
+                    Life::Running(phases.get(instance).copied())
                 }
             };
             if life == Life::Dead {
                 self.known.remove(instance);
             } else {
-                self.attend(instance, folder);
+                self.attend(instance, folder, &mut spare);
             }
             copies.push(Copy {
                 instance: instance.clone(),
@@ -417,6 +441,12 @@ impl Launcher for LocalLauncher {
             settings: settings.copies.clone(),
         };
         let folder = InstanceFolder::new(&settings.instances, &instance);
+        if descriptors::spare() == 0 {
+            return Err(io::Error::other(format!(
+                "the service has only {} of the open files left that it may have; allow it more (`ulimit -n`, or LimitNOFILE in its unit)",
+                descriptors::RESERVE
+            )));
+        }
         let fence = self.fence.as_ref().ok_or_else(|| {
             io::Error::other("the folder for copies can't be written, so none can be started")
         })?;
@@ -507,7 +537,7 @@ impl Launcher for LocalLauncher {
         // Where runner and warden were killed together, nobody took the model along.
         kill_what_is_left_of(instance)?;
         // The daemon that launched it may have lived in another cgroup than we do.
-        let base = self.brief(instance, &folder);
+        let base = self.brief(instance, &folder)?;
         if let Some(base) = base.and_then(|brief| brief.cgroups.clone()) {
             CopyCgroup::of(&base, instance).end(MOMENT)?;
         }
@@ -624,6 +654,48 @@ mod tests {
             assert!(error.contains("another daemon has come to lead"), "{error}");
         }
         assert!(folder.path().exists());
+    }
+
+    /// A folder whose launch file, or whose lock, too, has a longer path than the kernel takes: to look at it fails, and yet it is
+    /// there.
+    fn out_of_sight(instances: &Path, instance: &InstanceId, length: usize) -> PathBuf {
+        let mut path = instances.to_owned();
+        let rest = |path: &Path| length - path.as_os_str().len() - 1 - instance.as_str().len() - 1;
+        while rest(&path) > 200 {
+            path.push("x".repeat(100));
+        }
+        path.push("x".repeat(rest(&path)));
+        std::fs::create_dir_all(path.join(instance.as_str())).expect("made");
+        path
+    }
+
+    #[tokio::test]
+    async fn a_copy_at_which_nobody_can_look_now_is_neither_taken_for_a_spoilt_one_nor_forgotten() {
+        let base = TempDir::new().unwrap();
+        let instance = InstanceId::generate();
+        let copies = out_of_sight(base.path(), &instance, 4085);
+        std::fs::write(copies.join(instance.as_str()).join("lock"), "").expect("written");
+        let mut launcher = on_a_full_disk(&copies);
+        let nobody = HashMap::new();
+        let error = launcher.observe(&nobody).unwrap_err().to_string();
+        assert!(error.contains("launch.json: File name too long"), "{error}");
+        // Where its status tells of it, it counts by that.
+        let status = HashMap::from([(instance.clone(), Phase::Serving)]);
+        assert_eq!(launcher.observe(&status).expect("looked"), []);
+        assert!(launcher.briefs.is_empty() && launcher.foreign.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_which_it_cannot_be_told_whether_it_lives_counts_as_one_that_does() {
+        let base = TempDir::new().unwrap();
+        let instance = InstanceId::generate();
+        let copies = out_of_sight(base.path(), &instance, 4092);
+        let mut launcher = on_a_full_disk(&copies);
+        let brief = launcher.brief_of(spec("i1", "dga", "1.0"));
+        launcher.briefs.insert(instance.clone(), brief);
+        let observed = launcher.observe(&HashMap::new()).expect("looked");
+        assert_eq!(observed.len(), 1);
+        assert_eq!(observed[0].life, Life::Running(None));
     }
 
     #[tokio::test]

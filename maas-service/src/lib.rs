@@ -34,6 +34,8 @@ pub mod process;
 
 pub mod cgroup;
 
+pub mod descriptors;
+
 pub mod untrusted;
 
 mod redaction;

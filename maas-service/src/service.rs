@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cgroup;
 use crate::complaints;
+use crate::descriptors;
 use crate::fence;
 use crate::instances;
 use crate::intake::Intake;
@@ -74,6 +75,7 @@ struct Service {
 
 impl Service {
     async fn start(mut config: ServiceConfig) -> anyhow::Result<Self> {
+        descriptors::take_all_there_may_be();
         instances::claim(&config.launch.instances)?;
         config.launch.copies.cgroups = limit_memory();
         let session = Session::connect(config.session.clone())

@@ -76,6 +76,17 @@ impl Daemon {
         Self::start_program(program, connect_string, options)
     }
 
+    /// Starts a daemon that may have so many files open, at first and at most, as `prlimit` has it: `16:4096`.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn start_with_files(connect_string: &str, options: &[&str], files: &str) -> Self {
+        let program = Program::new(binary("maas_service"));
+        let program = program.within("prlimit", [format!("--nofile={files}").as_str()]);
+        Self::start_program(program, connect_string, options)
+    }
+
     fn start_program(program: Program, connect_string: &str, options: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let program = program

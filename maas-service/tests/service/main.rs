@@ -33,7 +33,7 @@
 //! | F29 a model that ignores SIGTERM | `life::a_model_that_ignores_sigterm…` |
 //! | F30 a port that is somebody else's | `places::a_server_of_somebody_else…` |
 //! | F31 too much memory | `resources::a_copy_that_uses_more_memory…`, `resources::what_forked_workers_share…`, `cgroups::…` |
-//! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…` |
+//! | F32 too many processes, files, lines | `resources::a_copy_that_starts_processes…`, `…a_script_starts_without_core_files…`, `…a_flood_of_output…`; of the daemon's own `resources::the_daemon_takes_all_open_files…` |
 //! | F33 a model that always exits at once | `healing::a_model_that_always_exits_at_once…`, `updates::a_crash_loop_is_left…` |
 //! | F34 the time of day jumps | `clock::when_the_time_of_day_jumps…` |
 //! | F36 a bundle that is replaced while it is fetched | `bundles::…` |

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use maas_client::wire::state::{InstanceStatus, Phase, now_ms};
-use test_support::{ModelFolder, eventually};
+use test_support::{Daemon, ModelFolder, eventually};
 
 use crate::world::{LIMIT, World};
 
@@ -134,6 +134,61 @@ async fn a_script_starts_without_core_files_with_bounded_files_and_as_first_to_g
     assert_eq!(cores, 0);
     assert!((256..=16384).contains(&files) && most_files == files);
     assert_eq!(own_score, (warden_score + 500).min(1000));
+}
+
+/// Of what the daemon itself may have open, a part goes to each copy.
+#[tokio::test]
+async fn the_daemon_takes_all_open_files_it_may_have_and_starts_nothing_that_would_take_the_last_ones()
+ {
+    let start =
+        |quorum: &str, options: &[&str]| Daemon::start_with_files(quorum, options, "24:2048");
+    let mut world = World::start_with(&[], start).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 2, model.path()).await;
+    let before = world.serving("dga", 2).await;
+    let pid = world.daemon.pid();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let limits = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let limits: Vec<&str> = limits.unwrap().split_whitespace().collect();
+    assert_eq!(limits[3..5], ["2048", "2048"]);
+
+    let may_have = |pid: u32, files: usize| {
+        let set = std::process::Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &format!("--nofile={files}:")])
+            .status();
+        assert!(set.unwrap().success());
+    };
+    let open = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    may_have(pid, open(pid) + 60);
+    world.add("dga", 1, model.path()).await;
+    let told = async || {
+        let doing = world.progress("dga").await?.doing;
+        let told = |doing: &String| doing.contains("64 of the open files left");
+        doing.iter().any(told).then_some(())
+    };
+    eventually(LIMIT, "STATUS to tell why none is started", told).await;
+    assert_eq!(world.serving("dga", 2).await, before, "they run on");
+    // What can't even be looked at is left as it is.
+    may_have(pid, 3);
+    let halted = async || world.daemon.log_tail().contains("can't be reconciled now");
+    eventually(LIMIT, "the daemon to look in vain", halted).await;
+    may_have(pid, 2048);
+    let after = world.serving("dga", 3).await;
+    assert!(before.iter().all(|copy| after.contains(copy)));
+
+    // One that is started anew with too few adopts what it can, and stops nothing.
+    world.daemon.kill();
+    world.daemon.start_again();
+    world.leads().await;
+    let pid = world.daemon.pid();
+    may_have(pid, open(pid) + 60);
+    world.remove("dga", 1).await;
+    let after = world.serving("dga", 2).await;
+    assert_eq!(after, before);
+    world.remove("dga", 2).await;
+    world.nothing_is_left().await;
 }
 
 /// How many bytes a process has written.
