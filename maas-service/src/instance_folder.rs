@@ -34,6 +34,9 @@ use crate::untrusted;
 /// The most bytes of `launch.json`: environment variables may be long.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The longest that a setting may have anything last: enough for whoever means for ever, and far from where sums overflow.
+pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// All that we put into a copy's folder.
 const PARTS: [&str; 9] = [
     "launch.json",
@@ -112,10 +115,11 @@ fn default_restart_delay() -> Duration {
 }
 
 impl RunnerSettings {
-    /// How long a runner that was told to end may take for its model.
+    /// How long a runner that was told to end may take for its model. However the model has changed what is read here, not
+    /// without end.
     #[must_use]
     pub fn stop_limit(&self) -> Duration {
-        self.drain.max(self.drain_limit) + self.stop_grace
+        self.drain.max(self.drain_limit).min(LONGEST) + self.stop_grace.min(LONGEST)
     }
 }
 
@@ -395,13 +399,17 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> io::Result<T> {
 
 /// What was read; nothing when there is nothing to be read, now or later.
 fn lasting<T>(read: io::Result<T>) -> io::Result<Option<T>> {
-    use io::ErrorKind::{FileTooLarge, InvalidData, NotADirectory, NotFound, PermissionDenied};
+    const LASTING: [io::ErrorKind; 5] = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::NotADirectory,
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::InvalidData,
+        io::ErrorKind::FileTooLarge,
+    ];
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) => match error.kind() {
-            NotFound | NotADirectory | PermissionDenied | InvalidData | FileTooLarge => Ok(None),
-            _ => Err(error),
-        },
+        Err(error) if LASTING.contains(&error.kind()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -40,6 +40,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// So much of the time since the last look counts at most: who looks again after a long break may have been stopped itself.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long a runner may take beside its model, until it has told everybody and has taken its folder away.
+const TIDYING: Duration = Duration::from_secs(15);
+
 /// How long a dead runner's warden may take to end the model, before it is killed with what is left.
 const WARDENS_TIME: Duration = Duration::from_secs(5);
 
@@ -147,6 +150,8 @@ struct Brief {
     model: Option<ModelKey>,
     generation: u64,
     memory_mb: u32,
+    /// How long its runner may take for its model when it is told to end: it goes by what held when it was launched.
+    stop_limit: Duration,
     /// Below which cgroup its own lies, if it has one.
     cgroups: Option<PathBuf>,
 }
@@ -195,6 +200,7 @@ impl LocalLauncher {
                     model: None,
                     generation: 0,
                     memory_mb: 0,
+                    stop_limit: Duration::ZERO,
                     cgroups: self.settings.copies.cgroups.clone(),
                 },
                 None => return Ok(None),
@@ -210,6 +216,7 @@ impl LocalLauncher {
             model: Some((spec.name, spec.version)),
             generation: spec.generation,
             memory_mb: spec.memory_mb,
+            stop_limit: spec.settings.stop_limit(),
             cgroups: spec
                 .settings
                 .cgroups
@@ -275,9 +282,18 @@ impl LocalLauncher {
         ))
     }
 
-    /// How long a runner that was told to end may take.
-    fn patience(&self) -> Duration {
-        self.settings.copies.stop_limit() + Duration::from_secs(15)
+    /// How long a runner that was told to end may take, by what held when it was launched and by what holds now.
+    fn patience(&self, brief: &Brief) -> Duration {
+        let limit = self.settings.copies.stop_limit().max(brief.stop_limit);
+        limit + TIDYING
+    }
+
+    /// How long all copies may take that there were at the last look, when they are told to end.
+    #[must_use]
+    pub fn longest_patience(&self) -> Duration {
+        let ours = self.briefs.values().filter(|brief| brief.is_ours);
+        let patience = ours.map(|brief| self.patience(brief)).max();
+        patience.unwrap_or(self.settings.copies.stop_limit() + TIDYING)
     }
 
     /// Whether a runner of which nothing is heard hangs. One that is only cut off from ZooKeeper does not: it tries again and again.
@@ -395,7 +411,7 @@ impl Launcher for LocalLauncher {
                 Ok(true) if self.stopping.contains_key(instance) || folder.is_stopping() => {
                     // By a clock that nobody sets, and not by what lies in the folder: the model may have put it there.
                     let since = *self.stopping.entry(instance.clone()).or_insert(now);
-                    if now.duration_since(since) > self.patience() {
+                    if now.duration_since(since) > self.patience(&brief) {
                         Life::Hanging
                     } else {
                         Life::Stopping
@@ -730,6 +746,34 @@ mod tests {
         drop(input);
         cat.wait().unwrap();
         assert!(!look(Duration::from_secs(10)), "it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_copy_may_take_as_long_to_end_as_when_it_was_launched_whatever_the_daemon_is_told_since()
+     {
+        let (instances, workshop) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mut launcher = on_a_full_disk(instances.path());
+        launcher.settings.copies.drain_limit = Duration::ZERO;
+        let mut spec = spec("i1", "dga", "1.0");
+        spec.settings.drain_limit = Duration::from_secs(600);
+        let folder = InstanceFolder::new(instances.path(), &spec.instance);
+        let lock = folder.create(&spec, workshop.path()).expect("made");
+        folder.mark_stopping().expect("marked");
+        let instance = spec.instance.clone();
+        let mut life_after = |secs: u64| {
+            let since = Instant::now().checked_sub(Duration::from_secs(secs));
+            let since = since.expect("the machine has been up that long");
+            launcher.stopping.insert(instance.clone(), since);
+            let copies = launcher.observe(&HashMap::new()).expect("looked");
+            copies[0].life
+        };
+        assert_eq!(life_after(0), Life::Stopping);
+        assert_eq!(life_after(600), Life::Stopping);
+        assert_eq!(life_after(630), Life::Hanging);
+        // Nor less than it is now.
+        launcher.settings.copies.drain_limit = Duration::from_secs(700);
+        assert!(launcher.longest_patience() > Duration::from_secs(700));
+        drop(lock);
     }
 
     #[tokio::test]

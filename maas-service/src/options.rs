@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, value_parser};
 use maas_client::SessionConfig;
 use maas_client::layout::{DEFAULT_CONFIG_NODE, ZnodePath};
 use maas_client::spelling::ShortForms;
 
 use crate::cgroup;
-use crate::instance_folder::RunnerSettings;
+use crate::instance_folder::{LONGEST, RunnerSettings};
 use crate::launcher::LaunchSettings;
 use crate::plan::Room;
 use crate::runner::is_this_host;
@@ -36,7 +37,7 @@ pub const SHORT_FORMS: ShortForms = &[
 #[derive(Debug, Parser)]
 #[command(name = "maas_service", version, max_term_width = 110)]
 #[command(after_help = "\
-Exit codes: 0 stopped when told to; 1 could not start; 2 the command line can't be understood.
+Exit codes: 0 stopped when told to; 1 could not start, or not stop all models; 2 the command line can't be understood.
 
 Options of several letters may also be written behind one dash, as the original has them: -zq, -zr, -mm, -mc, -va, -ma, -nle.
 The log level is set by MAAS_LOG (error, warn, info, debug); MAAS_LOG_FORMAT=json writes one JSON object per line.")]
@@ -64,29 +65,29 @@ pub struct Options {
     instances_dir: Option<PathBuf>,
 
     /// How long a model may take until it serves, in seconds
-    #[arg(long = "start_timeout", value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long = "start_timeout", value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
     start_timeout: u64,
 
     /// How long a copy goes on answering after it is withdrawn, for callers that have not heard of it, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = milliseconds())]
     drain: u64,
 
     /// How long a withdrawn copy may take at most for the calls it is still answering, in seconds
-    #[arg(long = "drain_limit", value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long = "drain_limit", value_name = "SECONDS", default_value_t = 10, value_parser = seconds())]
     drain_limit: u64,
 
     /// How long a model may take to end when told to, before it is killed, in seconds
-    #[arg(long = "stop_grace", value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long = "stop_grace", value_name = "SECONDS", default_value_t = 10, value_parser = seconds())]
     stop_grace: u64,
 
     /// How long to wait before a model that failed is started again for the first time, in milliseconds; each further time it
     /// is twice as long, up to a minute
-    #[arg(long = "restart_delay", value_name = "MS", default_value_t = 500)]
+    #[arg(long = "restart_delay", value_name = "MS", default_value_t = 500, value_parser = milliseconds())]
     restart_delay: u64,
 
     /// How often a serving model is asked whether it still answers, in milliseconds; after three times without an answer it
     /// is withdrawn and started again
-    #[arg(long = "health_interval", value_name = "MS", default_value_t = 10_000)]
+    #[arg(long = "health_interval", value_name = "MS", default_value_t = 10_000, value_parser = milliseconds())]
     health_interval: u64,
 
     /// The memory that copies may be given together, in MB; a copy that finds none left waits. Default: nine tenths of this
@@ -100,7 +101,7 @@ pub struct Options {
     vcores: Option<u32>,
 
     /// How long ZooKeeper waits for a lost service or runner before it forgets its znodes, in milliseconds
-    #[arg(long = "session_timeout", value_name = "MS", default_value_t = 6000)]
+    #[arg(long = "session_timeout", value_name = "MS", default_value_t = 6000, value_parser = milliseconds())]
     session_timeout: u64,
 
     /// Stop all models when the service is stopped, instead of leaving them to the next one
@@ -267,6 +268,16 @@ impl Options {
             },
         })
     }
+}
+
+/// So many seconds as anything may last.
+fn seconds() -> RangedU64ValueParser {
+    value_parser!(u64).range(..=LONGEST.as_secs())
+}
+
+/// So many milliseconds as anything may last.
+fn milliseconds() -> RangedU64ValueParser {
+    value_parser!(u64).range(..=LONGEST.as_secs() * 1000)
 }
 
 fn parse_pair(pair: &str) -> anyhow::Result<(String, String)> {

@@ -12,6 +12,7 @@ mod update;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
+use anyhow::{Context, bail};
 use maas_client::instances::readable;
 use maas_client::layout::{Layout, ZnodePath};
 use maas_client::session::{CommitError, Session, Step, TreeWatch, WatchScope, ZkError};
@@ -204,26 +205,36 @@ impl Reconciler<Session, LocalLauncher> {
         }
     }
 
-    /// Stops every copy, and waits until they are gone or `limit` is over.
-    pub async fn stop_all(&mut self, ends: &mut mpsc::UnboundedReceiver<Ended>, limit: Duration) {
+    /// Stops every copy, and waits until they are gone, as long as they may take and `extra`.
+    ///
+    /// # Errors
+    /// When some are left then.
+    pub async fn stop_all(
+        &mut self,
+        ends: &mut mpsc::UnboundedReceiver<Ended>,
+        extra: Duration,
+    ) -> anyhow::Result<()> {
         let nothing = BTreeMap::new();
-        let all_gone = async {
-            loop {
-                match self.launcher.observe(&HashMap::new()) {
-                    Ok(copies) if copies.is_empty() => return,
-                    Ok(copies) => {
-                        let planned = plan(&BTreeMap::new(), &copies, self.room(), Instant::now());
-                        self.carry_out(&planned, &nothing, &BTreeMap::new(), &copies)
-                            .await;
-                    }
-                    Err(error) => warn!(%error, "copies can't be looked at now"),
+        let began = Instant::now();
+        loop {
+            let left = self.launcher.observe(&HashMap::new());
+            match &left {
+                Ok(copies) if copies.is_empty() => return Ok(()),
+                Ok(copies) => {
+                    let planned = plan(&BTreeMap::new(), copies, self.room(), Instant::now());
+                    self.carry_out(&planned, &nothing, &BTreeMap::new(), copies)
+                        .await;
                 }
-                let _or_look_again =
-                    tokio::time::timeout(Duration::from_millis(200), ends.recv()).await;
+                Err(error) => warn!(%error, "copies can't be looked at now"),
             }
-        };
-        if tokio::time::timeout(limit, all_gone).await.is_err() {
-            error!("some copies have not ended in time");
+            if began.elapsed() > self.launcher.longest_patience() + extra {
+                let left = left.context("the copies can't be looked at")?.len();
+                bail!(
+                    "some copies have not ended in time: {left} are left, for the next service to stop or adopt"
+                );
+            }
+            let _or_look_again =
+                tokio::time::timeout(Duration::from_millis(200), ends.recv()).await;
         }
     }
 }

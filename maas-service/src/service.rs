@@ -129,6 +129,7 @@ impl Service {
         let patience = self.config.session.session_timeout + Duration::from_secs(5);
         let (layout, place) = (self.layout.clone(), self.place.clone());
         let mut candidacy = Candidacy::new(session.clone(), layout, place, patience);
+        let mut stopped = Ok(());
         while !stop.is_cancelled() {
             let lead = tokio::select! {
                 lead = candidacy.lead() => lead,
@@ -150,11 +151,11 @@ impl Service {
                     warn!("another daemon leads now");
                 }
                 () = lead.lost(&session) => warn!("the lead is lost"),
-                () = stop.cancelled() => self.stop_as_leader().await,
+                () = stop.cancelled() => stopped = self.stop_as_leader().await,
             }
         }
         session.close().await;
-        Ok(())
+        stopped
     }
 
     /// The mark of a later lead in the folder of copies, if ZooKeeper knows of none: it would keep us from starting copies
@@ -187,15 +188,17 @@ impl Service {
     }
 
     /// Who does not lead has no copies to stop: they are the leader's.
-    async fn stop_as_leader(&mut self) {
+    async fn stop_as_leader(&mut self) -> anyhow::Result<()> {
         match self.config.on_stop {
             OnStop::StopModels => {
                 info!("stopping all copies");
-                let limit = self.config.launch.copies.stop_limit() + Duration::from_secs(20);
-                self.reconciler.stop_all(&mut self.ends, limit).await;
+                // Who hangs is killed then, and cleaned up after.
+                let extra = Duration::from_secs(5);
+                self.reconciler.stop_all(&mut self.ends, extra).await
             }
             OnStop::LeaveModels => {
-                info!("the service stops; copies run on and the next service adopts them")
+                info!("the service stops; copies run on and the next service adopts them");
+                Ok(())
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn drain(place: &Place, settings: &RunnerSettings) {
     let Some(port) = place.url.url().port_or_known_default() else {
         return;
     };
-    let deadline = began + settings.drain.max(settings.drain_limit);
+    let limit = settings.drain.max(settings.drain_limit);
     let mut told = false;
     loop {
         let counted = tokio::task::spawn_blocking(move || sockets::connections(port)).await;
@@ -37,7 +37,7 @@ pub(super) async fn drain(place: &Place, settings: &RunnerSettings) {
             }
             Err(_) => return,
         };
-        if Instant::now() >= deadline {
+        if began.elapsed() >= limit {
             return warn!(
                 connections = open,
                 "connections are still open; the model is stopped all the same"

@@ -136,6 +136,19 @@ fn a_service_that_cannot_start_says_why() {
         1,
         "/no/such/runner",
     );
+    let forever = "18446744073709551615";
+    for (option, longest) in [
+        ("--start_timeout", "604800"),
+        ("--drain_limit", "604800"),
+        ("--stop_grace", "604800"),
+        ("--drain", "604800000"),
+        ("--restart_delay", "604800000"),
+        ("--health_interval", "604800000"),
+        ("--session_timeout", "604800000"),
+    ] {
+        let why = format!("{forever} is not in 0..={longest}");
+        check(&["-zq", "localhost:1", option, forever], 2, &why);
+    }
     // Nobody need wait for ZooKeeper to be told that.
     let home = TempDir::new().unwrap();
     std::fs::write(home.path().join("thesis"), "mine").unwrap();

@@ -275,6 +275,34 @@ async fn a_daemon_told_to_stop_leaves_its_models_running_unless_told_otherwise()
     world.serving("dga", 1).await;
 }
 
+/// Say, for somebody keeps a copy's folder locked who is no runner.
+#[tokio::test]
+async fn a_daemon_that_was_to_stop_its_models_and_could_not_fails_and_says_so() {
+    let options = ["--stop_models", "--drain_limit", "0", "--stop_grace", "0"];
+    let mut world = World::start(&options).await;
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 1).await;
+    world.daemon.kill();
+    let folder = world.daemon.folders().remove(0);
+    let lock = fs::File::open(folder.join("lock")).unwrap();
+    send_signal("KILL", &world.daemon.pids_of("maas_runner"));
+    let locked = async || lock.try_lock().is_ok();
+    eventually(LIMIT, "the runner to let go of the lock", locked).await;
+    world.daemon.start_again();
+    acts(&world, &world.daemon).await;
+    world.daemon.signal("TERM");
+    eventually(LIMIT, "the daemon to end", async || {
+        !world.daemon.is_running()
+    })
+    .await;
+    let log = world.daemon.log_tail();
+    assert!(
+        log.contains("some copies have not ended in time: 1 are left"),
+        "{log}"
+    );
+}
+
 #[tokio::test]
 async fn a_second_daemon_stands_by_and_takes_over_what_runs() {
     let mut world = World::start(&[]).await;
