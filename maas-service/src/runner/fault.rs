@@ -42,8 +42,8 @@ impl Fault {
     /// What is kept of it. `last_output` is what the model printed last.
     pub(super) fn into_failure(self, last_output: Vec<String>) -> Failure {
         let (exit_code, signal) = match self.ending {
-            Some(Ending::Code(code)) => (Some(code), None),
-            Some(Ending::Signal(signal)) => (None, Some(signal)),
+            Some(Ending::Code(code) | Ending::LeftCode(code)) => (Some(code), None),
+            Some(Ending::Signal(signal) | Ending::LeftSignal(signal)) => (None, Some(signal)),
             Some(Ending::WithWarden) | None => (None, None),
         };
         Failure {

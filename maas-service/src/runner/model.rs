@@ -34,6 +34,10 @@ pub(super) enum Ending {
     Signal(i32),
     /// Together with its warden, which was killed.
     WithWarden,
+    /// Well, and of what it left running the last that failed ended with an exit code.
+    LeftCode(i32),
+    /// Well, and of what it left running the last that failed was ended by a signal.
+    LeftSignal(i32),
 }
 
 impl Ending {
@@ -51,6 +55,15 @@ impl std::fmt::Display for Ending {
                 write!(f, "was ended by signal {signal} ({})", signal_name(*signal))
             }
             Self::WithWarden => write!(f, "was ended because its warden was killed"),
+            Self::LeftCode(code) => write!(
+                f,
+                "ended with exit code 0, and what it left running with exit code {code}"
+            ),
+            Self::LeftSignal(signal) => write!(
+                f,
+                "ended with exit code 0, and what it left running was ended by signal {signal} ({})",
+                signal_name(*signal)
+            ),
         }
     }
 }
@@ -161,6 +174,14 @@ impl Model {
         match Report::parse(&line) {
             Some(Report::Exited { code }) => self.end = Some(Ending::Code(code)),
             Some(Report::Signalled { signal }) => self.end = Some(Ending::Signal(signal)),
+            // Of a script that failed itself, the rest was killed.
+            Some(Report::LeftExited { code }) if self.end == Some(Ending::Code(0)) => {
+                self.end = Some(Ending::LeftCode(code));
+            }
+            Some(Report::LeftSignalled { signal }) if self.end == Some(Ending::Code(0)) => {
+                self.end = Some(Ending::LeftSignal(signal));
+            }
+            Some(Report::LeftExited { .. } | Report::LeftSignalled { .. }) => {}
             Some(Report::Started { .. } | Report::Refused { .. }) | None => {}
         }
         true

@@ -10,7 +10,8 @@
 //! stays out of it: it has to tell how the script ended when the kernel kills all that is in there.
 //!
 //! The warden speaks with the runner in lines. It is told `term` or `kill` on its standard input, and says on its standard
-//! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`. When the last process of the model is
+//! output `started <pid>`, `refused <why>`, `exited <code>` or `signalled <number>`; and at the end, of what the script left
+//! running, `left exited <code>` or `left signalled <number>` if something of it has failed. When the last process of the model is
 //! gone, the warden ends. A script that fails takes along what it has started; one that was told to end does not.
 
 use std::io::{self, BufRead, Read, Write};
@@ -78,14 +79,35 @@ pub enum Report {
         /// By this one.
         signal: i32,
     },
+    /// The last process that failed of those that the script left running has ended.
+    LeftExited {
+        /// With this code.
+        code: i32,
+    },
+    /// The last process that failed of those that the script left running was ended by a signal.
+    LeftSignalled {
+        /// By this one.
+        signal: i32,
+    },
 }
 
 impl Report {
     /// Reads a line of the warden's.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
+        let (left, line) = match line.strip_prefix("left ") {
+            Some(line) => (true, line),
+            None => (false, line),
+        };
         let (word, rest) = line.split_once(' ')?;
         Some(match word {
+            "exited" if left => Self::LeftExited {
+                code: rest.parse().ok()?,
+            },
+            "signalled" if left => Self::LeftSignalled {
+                signal: rest.parse().ok()?,
+            },
+            _ if left => return None,
             "started" => Self::Started {
                 pid: rest.parse().ok()?,
             },
@@ -108,6 +130,8 @@ impl Report {
             Self::Refused { why } => format!("refused {}\n", why.replace('\n', " ")),
             Self::Exited { code } => format!("exited {code}\n"),
             Self::Signalled { signal } => format!("signalled {signal}\n"),
+            Self::LeftExited { code } => format!("left exited {code}\n"),
+            Self::LeftSignalled { signal } => format!("left signalled {signal}\n"),
         };
         // Nobody listens when the runner is dead; its silence on the other pipe is what counts then.
         let _the_runner_may_be_dead = io::stdout().write_all(line.as_bytes());
@@ -252,14 +276,19 @@ fn signal_all(signal: Signal) {
     }
 }
 
-/// Waits until no process of the model is left, and reports the script's own end.
+/// Waits until no process of the model is left, and reports the script's own end, and how of the others the last ended that failed.
 fn reap(script_pid: u32) -> io::Result<()> {
+    let mut left = None;
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => {
-                let note = |pid: Pid, status: WaitStatus| {
+                let mut note = |pid: Pid, status: WaitStatus| {
                     if u32::try_from(pid.as_raw_pid()) == Ok(script_pid) {
                         report_end(status);
+                    } else if let Some(signal) = status.terminating_signal() {
+                        left = Some(Report::LeftSignalled { signal });
+                    } else if let Some(code) = status.exit_status().filter(|&code| code != 0) {
+                        left = Some(Report::LeftExited { code });
                     }
                 };
                 note(pid, status);
@@ -273,7 +302,12 @@ fn reap(script_pid: u32) -> io::Result<()> {
                 }
             }
             Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Err(rustix::io::Errno::CHILD) => {
+                if let Some(left) = left {
+                    left.say();
+                }
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -322,6 +356,15 @@ mod tests {
             Report::parse("refused No such file or directory (os error 2)"),
             Some(refused)
         );
+        assert_eq!(
+            Report::parse("left exited 3"),
+            Some(Report::LeftExited { code: 3 })
+        );
+        assert_eq!(
+            Report::parse("left signalled 11"),
+            Some(Report::LeftSignalled { signal: 11 })
+        );
+        assert_eq!(Report::parse("left started 3"), None);
         assert_eq!(Report::parse("what"), None);
     }
 }

@@ -161,8 +161,10 @@ impl Watchdog {
 
     fn explain_with(&self, fault: Fault, before: KernelKills, now: KernelKills) -> Fault {
         let killed = match fault.ending {
-            Some(Ending::Signal(signal)) => signal == Signal::KILL.as_raw(),
-            Some(Ending::Code(code)) => code == KILLED_CHILD,
+            Some(Ending::Signal(signal) | Ending::LeftSignal(signal)) => {
+                signal == Signal::KILL.as_raw()
+            }
+            Some(Ending::Code(code) | Ending::LeftCode(code)) => code == KILLED_CHILD,
             Some(Ending::WithWarden) | None => false,
         };
         let (Some(before), Some(now)) = (before, now) else {
@@ -286,6 +288,7 @@ mod tests {
         };
         assert!(told(Ending::Signal(9), Some(5)));
         assert!(told(Ending::Code(137), Some(5)), "the script's child");
+        assert!(told(Ending::LeftSignal(9), Some(5)), "its server");
         assert!(!told(Ending::Signal(9), Some(4)), "somebody else");
         assert!(!told(Ending::Signal(9), None), "nobody knows");
         assert!(!told(Ending::Signal(15), Some(5)));

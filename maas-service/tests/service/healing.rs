@@ -1,7 +1,7 @@
 //! Copies that heal: what failed is started again at the right time, and says what happened.
 
 use maas_client::wire::state::{Phase, now_ms};
-use test_support::{ModelFolder, eventually};
+use test_support::{ModelFolder, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
 
@@ -59,6 +59,21 @@ async fn what_an_earlier_attempt_printed_is_not_told_of_a_later_one() {
     };
     let failure = eventually(LIMIT, "the second failure", second).await;
     assert!(failure.last_output.is_empty(), "{failure:?}");
+}
+
+/// F28: what the script left behind is the model, and its end is the one to tell of.
+#[tokio::test]
+async fn of_a_script_that_ends_well_and_leaves_a_server_it_is_told_how_the_server_ended() {
+    let world = World::start(&["--health_interval", "3600000"]).await;
+    let folder = ModelFolder::with_script(r#""$python" -S -E serve.py & echo $! > server; exit 0"#);
+    world.add("dga", 1, folder.path()).await;
+    world.serving("dga", 1).await;
+    let server = std::fs::read_to_string(world.daemon.folders()[0].join("work/server")).unwrap();
+    assert!(send_signal("SEGV", &[server.trim().parse().unwrap()]));
+    let why = "exit code 0, and what it left running was ended by signal 11 (SIGSEGV)";
+    let status = world.explained("dga", Phase::Backoff, why).await;
+    let failure = status.last_failure.unwrap();
+    assert_eq!((failure.exit_code, failure.signal), (None, Some(11)));
 }
 
 /// F28: a script that leaves nothing behind has ended, however well it did.
