@@ -273,9 +273,14 @@ impl Runner {
     ) -> Outcome {
         let (work, logs) = (self.folder.work(), self.folder.logs());
         let within = cgroup.map(CopyCgroup::path);
-        let started = Model::start(&bundle.script, &work, &logs, environment, within).await;
+        let script = &bundle.script;
+        let started = Model::start(script, &work, &logs, environment, within, &self.stop).await;
         let mut model = match started {
             Ok(model) => model,
+            Err(why) if self.stop.is_cancelled() => {
+                debug!(%why, "it has not come to be started");
+                return Outcome::Stopped;
+            }
             Err(why) => return Outcome::Failed(why.into()),
         };
         crash_point(Point::RunnerAfterStart);
@@ -287,7 +292,16 @@ impl Runner {
             outcome = self.follow(&mut model, changes, settings) => outcome,
             fault = watchdog.exceeded() => Outcome::Exceeded(fault),
         };
-        self.end(model, &outcome).await;
+        let exceeded = tokio::select! {
+            () = self.end(&mut model, &outcome) => None,
+            // Who has taken too much is being killed already.
+            fault = watchdog.exceeded(), if !matches!(outcome, Outcome::Exceeded(_)) => Some(fault),
+        };
+        if let Some(fault) = exceeded {
+            warn!(reason = %fault.why, "the model takes more than it may as it ends, and is killed");
+            self.withdraw(HASTY_WITHDRAWAL).await;
+            model.kill().await;
+        }
         if let Outcome::Failed(fault) = outcome {
             Outcome::Failed(watchdog.explain(fault))
         } else {
@@ -311,7 +325,10 @@ impl Runner {
     }
 
     /// Ends what is left of a model.
-    async fn end(&mut self, mut model: Model, outcome: &Outcome) {
+    ///
+    /// # Cancel safety
+    /// Something of it may be left when the future is dropped.
+    async fn end(&mut self, model: &mut Model, outcome: &Outcome) {
         // Withdraw first: clients must stop choosing this copy while it can still answer.
         let ending = match outcome {
             Outcome::Exceeded(_) => {

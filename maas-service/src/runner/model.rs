@@ -8,10 +8,17 @@ use std::time::Duration;
 use rustix::process::{Signal, WaitOptions, wait};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
 
 use super::warden::{self, Report};
 use crate::crash::{CRASH_FILE, Point, crash_file, crash_point};
 use crate::process::descendants;
+
+/// How long a warden may take to start the script, on the busiest of machines.
+const STARTING: Duration = Duration::from_secs(60);
+
+/// How long when the model is to be stopped.
+const STARTING_WHEN_STOPPED: Duration = Duration::from_secs(3);
 
 /// A started model, with all the processes it may have.
 pub(super) struct Model {
@@ -88,7 +95,8 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 impl Model {
-    /// Starts `script` in `folder` under a warden, in `cgroup` if there is one for it.
+    /// Starts `script` in `folder` under a warden, in `cgroup` if there is one for it. A warden that does not say soon that it has
+    /// is given up, sooner when `stop` is cancelled.
     ///
     /// # Errors
     /// With the reason, when the warden or the script can't be started.
@@ -98,6 +106,7 @@ impl Model {
         logs: &Path,
         environment: &BTreeMap<String, String>,
         cgroup: Option<&Path>,
+        stop: &CancellationToken,
     ) -> Result<Self, String> {
         let runner = std::env::current_exe()
             .map_err(|error| format!("this program can't find itself: {error}"))?;
@@ -118,7 +127,17 @@ impl Model {
         let warden_pid = warden.id().expect("it has not been waited for");
         let orders = warden.stdin.take().expect("it was asked for");
         let mut reports = BufReader::new(warden.stdout.take().expect("it was asked for")).lines();
-        let first = reports.next_line().await.ok().flatten();
+        let heard = tokio::select! {
+            line = reports.next_line() => Some(line.ok().flatten()),
+            () = tokio::time::sleep(STARTING) => None,
+            () = async {
+                stop.cancelled().await;
+                tokio::time::sleep(STARTING_WHEN_STOPPED).await;
+            } => None,
+        };
+        let Some(first) = heard else {
+            return Err(give_up(warden).await);
+        };
         match first.as_deref().and_then(Report::parse) {
             Some(Report::Started { pid }) => Ok(Self {
                 warden,
@@ -188,7 +207,7 @@ impl Model {
     }
 
     /// Ends the model: SIGTERM to all its processes, and SIGKILL to those left after `grace`.
-    pub(super) async fn stop(mut self, grace: Duration) -> Ending {
+    pub(super) async fn stop(&mut self, grace: Duration) -> Ending {
         self.order(warden::TERMINATE).await;
         crash_point(Point::StopAfterTerm);
         if let Ok(ending) = tokio::time::timeout(grace, self.ended()).await {
@@ -199,7 +218,7 @@ impl Model {
     }
 
     /// Ends the model at once.
-    pub(super) async fn kill(mut self) -> Ending {
+    pub(super) async fn kill(&mut self) -> Ending {
         self.order(warden::KILL).await;
         self.ended().await
     }
@@ -207,6 +226,23 @@ impl Model {
     async fn order(&mut self, order: &str) {
         // A warden that can't be told is dead, and so is the model.
         let _told = self.orders.write_all(format!("{order}\n").as_bytes()).await;
+    }
+}
+
+/// Kills a warden that hangs before it has started the script; tells what happened.
+async fn give_up(mut warden: Child) -> String {
+    let killed = async {
+        warden.start_kill()?;
+        warden.wait().await
+    };
+    match tokio::time::timeout(STARTING_WHEN_STOPPED, killed).await {
+        Ok(Ok(_)) => {
+            // It may just have started the script.
+            end_orphans();
+            "the model's warden did not start the script and was killed".to_owned()
+        }
+        Ok(Err(error)) => format!("the model's warden hangs and can't be killed: {error}"),
+        Err(_) => "the model's warden hangs and can't be killed".to_owned(),
     }
 }
 

@@ -94,6 +94,25 @@ async fn a_connection_that_is_never_closed_holds_nothing_up_beyond_the_limit() {
     assert!(matches!(end, Ok(0) | Err(_)), "the model is gone");
 }
 
+/// F31: what is withdrawn may use no more memory than what serves.
+#[tokio::test]
+async fn a_copy_that_takes_too_much_memory_while_it_drains_is_killed_at_once() {
+    let world = World::start(&["--drain_limit", "600"]).await;
+    let greedy = ModelFolder::with_script(
+        r#""$python" -S -E serve.py & while [ ! -e eat ]; do sleep 0.05; done; rm eat
+        "$python" -S -E -c 'import time; food = b"x" * (200 << 20); time.sleep(1000)' & wait"#,
+    );
+    world.add("greedy", 1, greedy.path()).await;
+    let entry = world.serving("greedy", 1).await.remove(0);
+    let url = entry.url.url();
+    let place = (url.host_str().unwrap(), url.port().unwrap());
+    let _open = TcpStream::connect(place).await.unwrap();
+    world.remove("greedy", 1).await;
+    draining(&world, "greedy").await;
+    std::fs::write(world.daemon.folders()[0].join("work/eat"), "").unwrap();
+    world.nothing_is_left().await;
+}
+
 /// F7: the daemon's death doesn't matter to a copy that is draining; a runner's takes its model along.
 #[tokio::test]
 async fn a_drain_goes_on_without_the_daemon_and_ends_with_its_runner() {

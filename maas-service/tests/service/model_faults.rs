@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use maas_client::wire::state::{InstanceStatus, Phase};
+use maas_service::crash::Point;
 use maas_service::process::ProcessIdentity;
 use test_support::{ModelFolder, eventually, send_signal};
 
@@ -60,6 +61,22 @@ async fn a_script_without_an_interpreter() {
         "start.sh` can't be started: No such file",
     )
     .await;
+}
+
+/// F8.
+#[tokio::test]
+async fn a_copy_whose_warden_hangs_before_it_starts_the_script_can_be_removed() {
+    let world = World::start(&["--drain_limit", "60"]).await;
+    world.leads().await;
+    world.daemon.sleep_at(Point::WardenBeforeStart.name());
+    let model = ModelFolder::answering();
+    world.add("dga", 1, model.path()).await;
+    let asleep = async || world.daemon.has_crashed();
+    eventually(LIMIT, "the warden to fall asleep", asleep).await;
+    world.remove("dga", 1).await;
+    // Sooner than the daemon loses its patience with the runner.
+    world.nothing_is_left().await;
+    assert!(!world.daemon.log_tail().contains("a runner hung"));
 }
 
 #[tokio::test]
