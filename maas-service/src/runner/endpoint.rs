@@ -79,17 +79,17 @@ impl FolderWatch {
             watched(fd)
         };
         let events = watch().inspect_err(|error| {
-            tracing::warn!(%error, "no file watch is to be had; endpoint.dat is looked for every 20 ms instead");
+            tracing::warn!(%error, "no file watch is to be had; endpoint.dat is looked at from time to time instead");
         });
         Self {
             events: events.ok(),
         }
     }
 
-    /// Waits until something changed, or until it is worth looking anyway.
-    pub(super) async fn changed(&mut self) {
+    /// Waits until something changed, or until it is worth looking anyway: where there is no watch, after `pause`.
+    pub(super) async fn changed(&mut self, pause: Duration) {
         let Some(events) = &self.events else {
-            return tokio::time::sleep(Duration::from_millis(20)).await;
+            return tokio::time::sleep(pause).await;
         };
         // Some network file systems report nothing; a look each second keeps them working.
         let Ok(Ok(mut ready)) =
@@ -206,6 +206,16 @@ mod tests {
             assert!(made.expect("mkfifo").success());
         });
         assert!(matches!(pipe, Found::Never(why) if why.contains("a pipe")));
+    }
+
+    #[tokio::test]
+    async fn where_no_watch_is_to_be_had_a_folder_is_looked_at_as_often_as_is_asked_for() {
+        let mut unwatched = FolderWatch { events: None };
+        for pause in [30, 300].map(Duration::from_millis) {
+            let began = std::time::Instant::now();
+            unwatched.changed(pause).await;
+            assert!(began.elapsed() >= pause);
+        }
     }
 
     #[tokio::test]

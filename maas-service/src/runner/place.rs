@@ -22,6 +22,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How often a serving model's `endpoint.dat` is looked at, however often the model writes into its folder.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often `endpoint.dat` is looked for where nothing tells of changes.
+const LOOK_FOR: Duration = Duration::from_millis(20);
+
+/// How often it is looked at there when the model serves, which may be for months.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Where a copy answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -105,7 +111,7 @@ impl Search {
                 }
                 Found::NotYet(_) | Found::Nothing => {}
             }
-            changes.changed().await;
+            changes.changed(LOOK_FOR).await;
         }
     }
 
@@ -156,7 +162,7 @@ impl Search {
     pub(super) async fn moved(&self, changes: &mut FolderWatch, current: &Place) -> Place {
         let mut told = String::new();
         loop {
-            changes.changed().await;
+            changes.changed(LOOK_AGAIN).await;
             let trouble = match endpoint::read(&self.work) {
                 Found::Endpoint(written) if written == current.written => String::new(),
                 Found::Nothing => String::new(),
