@@ -367,9 +367,12 @@ pub(crate) async fn services(session: &Session, layout: &Layout) -> Result<usize
     Ok(services.count())
 }
 
+/// Whether waiting is of no use. A store that is away may be back any moment.
 fn is_lost(status: &InstanceStatus) -> bool {
+    let failure = status.last_failure.as_ref();
+    let store_away = failure.is_some_and(|failure| failure.store_away);
     matches!(status.phase, Phase::Failed | Phase::CrashLoop)
-        || (status.phase == Phase::Backoff && status.restarts + 1 >= TRIES)
+        || (status.phase == Phase::Backoff && status.restarts + 1 >= TRIES && !store_away)
 }
 
 /// So many copies, in words.
@@ -403,4 +406,26 @@ pub(crate) fn describe(status: &InstanceStatus) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_given_up_after_three_failures_of_its_own_and_not_for_a_store_that_is_away() {
+        let status = |phase: &str, restarts: u32, store_away: bool| {
+            let document = serde_json::json!({
+                "instance": "a", "name": "dga", "version": "1.0", "host": "h", "phase": phase, "since_ms": 0,
+                "restarts": restarts, "generation": 1,
+                "last_failure": {"at_ms": 0, "why": "why", "store_away": store_away},
+            });
+            InstanceStatus::parse(document.to_string().as_bytes()).expect("a status")
+        };
+        assert!(!is_lost(&status("backoff", 1, false)));
+        assert!(is_lost(&status("backoff", 2, false)));
+        assert!(!is_lost(&status("backoff", 9, true)));
+        assert!(!is_lost(&status("serving", 9, false)));
+        assert!(is_lost(&status("crash_loop", 0, false)));
+    }
 }

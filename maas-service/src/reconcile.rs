@@ -791,6 +791,7 @@ fn lost(instance: &InstanceId) -> Lost {
             exit_code: None,
             signal: None,
             out_of_memory: None,
+            store_away: false,
             last_output: Vec::new(),
         },
     }

@@ -202,6 +202,7 @@ impl Runner {
                     let why = format!("{why} (it was fetched {damaged} times)");
                     return self.give_up(why).await;
                 }
+                Outcome::StoreAway(why) => Fault::of_store(why),
                 Outcome::NotFetched(why) | Outcome::Damaged(why) => Fault::from(why),
                 Outcome::Failed(fault) | Outcome::Exceeded(fault) => fault,
             };
@@ -347,7 +348,8 @@ impl Runner {
                 }
                 model.stop(self.spec.settings.stop_grace).await
             }
-            Outcome::NotFetched(_)
+            Outcome::StoreAway(_)
+            | Outcome::NotFetched(_)
             | Outcome::Damaged(_)
             | Outcome::Failed(_)
             | Outcome::Hopeless(_) => {

@@ -185,6 +185,9 @@ pub struct Failure {
     /// How the copy used more memory than it may, if that is why it was ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<OutOfMemory>,
+    /// Whether the model was not even started, for the model store could not be reached. That says nothing of the model.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub store_away: bool,
     /// The last lines the model printed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_output: Vec<String>,

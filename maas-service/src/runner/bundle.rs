@@ -51,6 +51,8 @@ impl Bundle {
             .map_err(|error| {
                 if matches!(error, StoreError::Damaged { .. }) {
                     Outcome::Damaged(chain(&error))
+                } else if matches!(error, StoreError::FileSystem(_)) {
+                    Outcome::StoreAway(chain(&error))
                 } else {
                     failed(&error)
                 }

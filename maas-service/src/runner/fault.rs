@@ -8,7 +8,9 @@ use super::model::Ending;
 pub(super) enum Outcome {
     /// We were told to stop it.
     Stopped,
-    /// The bundle could not be had. That tells nothing of the model.
+    /// The bundle could not be had, for the model store could not be reached.
+    StoreAway(String),
+    /// The bundle could not be had. That tells nothing of the model either.
     NotFetched(String),
     /// What lies in the model store under the bundle's digest is something else: it is damaged, or somebody is replacing it.
     Damaged(String),
@@ -28,6 +30,8 @@ pub(super) struct Fault {
     pub(super) ending: Option<Ending>,
     /// What it used, if that was too much.
     pub(super) out_of_memory: Option<OutOfMemory>,
+    /// The model store could not be reached.
+    pub(super) store_away: bool,
 }
 
 impl Fault {
@@ -35,6 +39,14 @@ impl Fault {
     pub(super) fn ended(ending: Ending, why: String) -> Self {
         Self {
             ending: Some(ending),
+            ..Self::from(why)
+        }
+    }
+
+    /// The model store could not be reached.
+    pub(super) fn of_store(why: String) -> Self {
+        Self {
+            store_away: true,
             ..Self::from(why)
         }
     }
@@ -52,6 +64,7 @@ impl Fault {
             exit_code,
             signal,
             out_of_memory: self.out_of_memory,
+            store_away: self.store_away,
             last_output,
         }
     }
@@ -63,6 +76,7 @@ impl From<String> for Fault {
             why,
             ending: None,
             out_of_memory: None,
+            store_away: false,
         }
     }
 }

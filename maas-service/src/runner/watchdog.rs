@@ -129,10 +129,10 @@ impl Watchdog {
 
     fn too_much_memory(&self, used: u64) -> Fault {
         let (limit_mb, used_mb) = (self.limit_mb, used.div_ceil(MB));
+        let why = format!("it used {used_mb} MB of the {limit_mb} MB of memory it may use");
         Fault {
-            why: format!("it used {used_mb} MB of the {limit_mb} MB of memory it may use"),
-            ending: None,
             out_of_memory: Some(OutOfMemory { limit_mb, used_mb }),
+            ..Fault::from(why)
         }
     }
 

@@ -2,13 +2,14 @@
 //! nothing else is ever started under that name.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use maas_client::wire::state::Phase;
 use model_store::{Bundle, Location, Store};
-use test_support::{ModelFolder, TempDir};
+use test_support::{ModelFolder, TempDir, eventually};
 
-use crate::world::World;
+use crate::world::{LIMIT, World};
 
 /// Uploads a model, and tells where it lies.
 async fn put(store: &Path, model: &ModelFolder) -> PathBuf {
@@ -84,4 +85,32 @@ async fn a_bundle_that_stays_damaged_fails_for_good_after_eight_fetches_and_says
     fs::write(bundle.join("serve.py"), sound).unwrap();
     world.add("dga", 1, &bundle).await;
     world.serving("dga", 2).await;
+}
+
+/// F35: a store that is away says nothing of the model, and neither does the failure.
+#[tokio::test]
+async fn a_store_that_is_away_is_told_apart_from_a_bundle_that_is_not_there() {
+    let world = World::start(&[]).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = format!("hdfs://{}/models/dga/1.0", nobody.local_addr().unwrap());
+    drop(nobody);
+    let store = TempDir::new().unwrap();
+    let nothing = format!("file:{}/dga", store.path().display());
+    for (name, path) in [("away", &away), ("nothing", &nothing)] {
+        let item = format!(
+            r#"{{"name":"{name}","version":"1.0","numInstances":1,"memory":64,"action":"ADD","path":"{path}"}}"#
+        );
+        world.answer(&world.offer(&item).await).await;
+    }
+    for (name, store_away) in [("away", true), ("nothing", false)] {
+        let failed = async || {
+            let status = world.statuses(name).await.pop()?;
+            let phase = matches!(status.phase, Phase::Backoff | Phase::Fetching);
+            status
+                .last_failure
+                .filter(|_| phase && status.restarts >= 1)
+        };
+        let failure = eventually(LIMIT, "it to be tried again", failed).await;
+        assert_eq!(failure.store_away, store_away, "{failure:?}");
+    }
 }
