@@ -183,3 +183,51 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use test_support::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_model_that_moves_is_followed_also_where_no_watch_is_to_be_had_and_looked_at_seldom()
+    {
+        let folder = TempDir::new().expect("a folder");
+        let search = Search {
+            work: folder.path().to_owned(),
+            hostname: "127.0.0.1".to_owned(),
+            settings: BundleSettings {
+                listener: Listener::Any,
+                ..BundleSettings::default()
+            },
+            warden: std::process::id(),
+        };
+        let written = |url: &str| {
+            let json = format!(r#"{{"url":"{url}"}}"#);
+            EndpointDat::parse(json.as_bytes()).expect("an endpoint")
+        };
+        let before = search.place(written("http://127.0.0.1:1")).await;
+        let before = before.expect("a place");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let json = format!(r#"{{"url":"{url}"}}"#);
+        std::fs::write(folder.path().join(endpoint::ENDPOINT_FILE), json).expect("written");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut first = [0; 4];
+            stream.read_exact(&mut first).await.expect("a request");
+            let answer = b"HTTP/1.1 200 OK\r\n\r\n";
+            stream.write_all(answer).await.expect("written");
+        };
+        let began = Instant::now();
+        let mut changes = FolderWatch::unwatched();
+        let (after, ()) = tokio::join!(search.moved(&mut changes, &before), serve);
+        assert!(began.elapsed() >= LOOK_AGAIN, "{:?}", began.elapsed());
+        assert_eq!(after.written, written(&url));
+    }
+}

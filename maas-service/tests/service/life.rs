@@ -289,17 +289,32 @@ async fn a_daemon_that_was_to_stop_its_models_and_could_not_fails_and_says_so() 
     send_signal("KILL", &world.daemon.pids_of("maas_runner"));
     let locked = async || lock.try_lock().is_ok();
     eventually(LIMIT, "the runner to let go of the lock", locked).await;
-    world.daemon.start_again();
-    acts(&world, &world.daemon).await;
-    world.daemon.signal("TERM");
-    eventually(LIMIT, "the daemon to end", async || {
-        !world.daemon.is_running()
-    })
-    .await;
-    let log = world.daemon.log_tail();
+    let instances = world.daemon.instances();
+    let place = [
+        "-zq",
+        &world.quorum,
+        "--instances_dir",
+        instances.to_str().unwrap(),
+    ];
+    let next = tokio::process::Command::new(test_support::binary("maas_service"))
+        .args(place)
+        .args(options)
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let pid = next.id().unwrap();
+    let leads = async || world.leader().await.is_some_and(|leader| leader.pid == pid);
+    eventually(LIMIT, "the next one to lead", leads).await;
+    assert!(send_signal("TERM", &[pid]));
+    let ended = tokio::time::timeout(LIMIT, next.wait_with_output()).await;
+    let ended = ended.unwrap().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
     assert!(
-        log.contains("some copies have not ended in time: 1 are left"),
-        "{log}"
+        ended.status.code() == Some(1)
+            && log.contains("some copies have not ended in time: 1 are left"),
+        "{}: {log}",
+        ended.status
     );
 }
 
