@@ -323,11 +323,26 @@ impl<T: Tree> Intake<T> {
 
     /// Rules on items and carries out what comes of it, all at once.
     async fn carry_out(&mut self, lead: &Lead, read: &[Read<'_>]) -> Result<(), Undone> {
-        let batch = Batch::of(&self.tree, &self.layout, self.machine, read).await?;
-        let mut steps = vec![lead.still_leads()];
-        steps.extend(batch.steps(&self.layout));
+        let mut batch = Batch::of(&self.tree, &self.layout, self.machine, read).await?;
+        let steps = |batch: &Batch| {
+            let steps = batch.steps(&self.layout).into_iter();
+            Vec::from_iter(std::iter::once(lead.still_leads()).chain(steps))
+        };
+        let all = steps(&batch);
         crash_point(Point::IntakeBeforeTransaction);
-        match self.tree.commit(&steps).await {
+        let committed = match self.tree.commit(&all).await {
+            Err(CommitError::Step { index, source })
+                if batch.spare_superseded(all.len() - index - 1) =>
+            {
+                debug!(
+                    error = &source as &dyn std::error::Error,
+                    "senders are not told that they were overtaken"
+                );
+                self.tree.commit(&steps(&batch)).await
+            }
+            committed => committed,
+        };
+        match committed {
             Ok(()) => {
                 crash_point(Point::IntakeAfterTransaction);
                 batch.results.iter().for_each(log);

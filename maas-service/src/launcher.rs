@@ -43,6 +43,12 @@ const LOOK: Duration = Duration::from_secs(10);
 /// How long a runner may take beside its model, until it has told everybody and has taken its folder away.
 const TIDYING: Duration = Duration::from_secs(15);
 
+/// No longer than this, or than what holds now, does a copy take to end by what held when it was launched.
+const LONGEST_OF_BEFORE: Duration = Duration::from_secs(60 * 60);
+
+/// For so long a copy's folder that can't be looked at keeps everything as it is, before it passes for nobody's.
+const UNSEEN: Duration = Duration::from_secs(60);
+
 /// How long a dead runner's warden may take to end the model, before it is killed with what is left.
 const WARDENS_TIME: Duration = Duration::from_secs(5);
 
@@ -124,6 +130,8 @@ pub struct LocalLauncher {
     wardens: HashMap<InstanceId, Instant>,
     /// What the runners do of which nothing is heard.
     unheard: HashMap<InstanceId, Idleness>,
+    /// Since when a copy's folder can't be looked at.
+    unseen: HashMap<InstanceId, Instant>,
     /// What was read of the copies' launch files.
     briefs: HashMap<InstanceId, Brief>,
     /// What is in the folder and not ours.
@@ -169,6 +177,7 @@ impl LocalLauncher {
             stopping: HashMap::new(),
             wardens: HashMap::new(),
             unheard: HashMap::new(),
+            unseen: HashMap::new(),
             briefs: HashMap::new(),
             foreign: Vec::new(),
             lead: None,
@@ -282,10 +291,17 @@ impl LocalLauncher {
         ))
     }
 
+    /// Whether what keeps a copy's folder from being looked at may pass soon.
+    fn may_pass(&mut self, instance: &InstanceId, now: Instant) -> bool {
+        let since = *self.unseen.entry(instance.clone()).or_insert(now);
+        instances::is_id(instance.as_str()) && now.duration_since(since) < UNSEEN
+    }
+
     /// How long a runner that was told to end may take, by what held when it was launched and by what holds now.
     fn patience(&self, brief: &Brief) -> Duration {
-        let limit = self.settings.copies.stop_limit().max(brief.stop_limit);
-        limit + TIDYING
+        // The model may have written what is read there after a restart.
+        let then = brief.stop_limit.min(LONGEST_OF_BEFORE);
+        self.settings.copies.stop_limit().max(then) + TIDYING
     }
 
     /// How long all copies may take that there were at the last look, when they are told to end.
@@ -382,11 +398,13 @@ impl Launcher for LocalLauncher {
         self.wardens.retain(|instance, _| there.contains(instance));
         self.unheard
             .retain(|instance, _| there.contains(instance) && !phases.contains_key(instance));
+        self.unseen
+            .retain(|instance, _| there.contains(instance) && !self.briefs.contains_key(instance));
         let (now, mut spare) = (Instant::now(), descriptors::spare());
         let (mut copies, mut foreign) = (Vec::new(), Vec::new());
         for (instance, folder) in &folders {
-            let brief = match self.brief(instance, folder) {
-                Ok(Some(brief)) => brief.clone(),
+            let brief = match self.brief(instance, folder).map(|brief| brief.cloned()) {
+                Ok(Some(brief)) => brief,
                 Ok(None) => {
                     // A copy may have ended just now.
                     foreign.extend(folder.path().exists().then(|| instance.clone()));
@@ -397,9 +415,9 @@ impl Launcher for LocalLauncher {
                     warn!(%instance, %error, "it can't be told what a copy is of; it is left alone");
                     continue;
                 }
-                Err(error) if instances::is_id(instance.as_str()) => return Err(error),
+                Err(error) if self.may_pass(instance, now) => return Err(error),
                 Err(error) => {
-                    debug!(%instance, %error, "this can't be looked at, and is no copy's by its name");
+                    debug!(%instance, %error, "this can't be looked at, and passes for nobody's");
                     foreign.push(instance.clone());
                     continue;
                 }
@@ -424,7 +442,11 @@ impl Launcher for LocalLauncher {
                 Ok(false) => Life::Dead,
                 Err(error) => {
                     warn!(%instance, %error, "it can't be told whether a copy lives; it counts as one that does");
-                    Life::Running(phases.get(instance).copied())
+                    if self.stopping.contains_key(instance) {
+                        Life::Stopping
+                    } else {
+                        Life::Running(phases.get(instance).copied())
+                    }
                 }
             };
             if life == Life::Dead {

@@ -9,10 +9,7 @@
 //! one on the same machine that finds it dead takes it away, and does not wait. Were it mistaken, it would be as with any
 //! daemon that is overtaken.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use maas_client::layout::{Layout, ZnodePath};
@@ -105,9 +102,6 @@ struct Candidate {
     /// Which process it is, where that was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Mortal>,
-    /// The folder of its place, where that was told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    folder: Option<FolderIdentity>,
 }
 
 impl Candidate {
@@ -115,25 +109,7 @@ impl Candidate {
         Self {
             place: place.clone(),
             process: Mortal::own().ok(),
-            folder: FolderIdentity::of(&place.instances).ok(),
         }
-    }
-}
-
-/// Which folder it is, whatever it is called: in two containers of one machine a path may mean two folders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FolderIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl FolderIdentity {
-    fn of(folder: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(folder)?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
     }
 }
 
@@ -152,7 +128,7 @@ pub enum OtherPlace {
     /// It calls its place as we call ours, and is on another machine or in another container.
     #[error(
         "a maas_service on another machine or in another container that is called {}, too, with its copies in {} there, serves \
-         this ZooKeeper; a standby must be on the same machine and share the folder, or it could not reach what runs",
+         this ZooKeeper; a standby must be on the same machine and see the same processes, or it could not reach what runs",
         .0.host, .0.instances.display()
     )]
     SameName(Place),
@@ -321,7 +297,7 @@ async fn places(session: &Session, layout: &Layout) -> Result<Vec<ZnodePath>, Zk
 }
 
 /// A place in the line that is not ours. Two machines may call theirs the same; by the time of their being up they are told
-/// apart, even where one is a copy of the other, and two containers of one machine by their folders. To a machine that has come
+/// apart, even where one is a copy of the other, and two containers of one machine by the processes they see. To a machine that has come
 /// up again its own earlier life is elsewhere, too, until that session ends.
 fn other_place(line: &[InLine], own: &Candidate) -> Option<OtherPlace> {
     let candidates = line.iter().filter_map(|(_, candidate)| candidate.as_ref());
@@ -329,9 +305,7 @@ fn other_place(line: &[InLine], own: &Candidate) -> Option<OtherPlace> {
         if other.place != own.place {
             return Some(OtherPlace::Named(other.place.clone()));
         }
-        let folders = other.folder.zip(own.folder);
-        let is_elsewhere = other.process.is_some_and(|process| process.is_elsewhere())
-            || folders.is_some_and(|(other, own)| other != own);
+        let is_elsewhere = other.process.is_some_and(|process| process.is_elsewhere());
         is_elsewhere.then(|| OtherPlace::SameName(own.place.clone()))
     });
     others.next()

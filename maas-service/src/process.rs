@@ -162,12 +162,13 @@ impl Mortal {
         })
     }
 
-    /// Whether it is certain that it runs, or ran, on another machine, or on this one before it last went down.
+    /// Whether it is certain that it runs, or ran, where we see no processes: on another machine, on this one before it last
+    /// went down, or in another container.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
         let theirs = self.process.boot;
         let known = [theirs, boot()].iter().all(|&boot| boot > UNKNOWN_BOOT);
-        known && theirs != boot()
+        known && (theirs != boot() || pid_namespace().is_ok_and(|ours| ours != self.namespace))
     }
 
     /// Whether it is certain that it has died. It is not where nobody here can tell, nor where another process has its number
@@ -411,8 +412,8 @@ mod tests {
             },
         ];
         assert!(!elsewhere.iter().any(Mortal::has_died));
-        // Of a container it is not known where it is; of a time of being up it is, unless that was not written down.
-        assert_eq!(elsewhere.map(|it| it.is_elsewhere()), [false, true]);
+        assert!(elsewhere.iter().all(Mortal::is_elsewhere));
+        // Where the time of being up was not written down, it is not known.
         let untold = Mortal {
             process: ProcessIdentity { boot: 0, ..process },
             ..its

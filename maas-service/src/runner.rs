@@ -209,11 +209,16 @@ impl Runner {
             crash_point(Point::RunnerAfterFailure);
             let retry = restarts.failed(Instant::now(), self.status.attempt(), &mut rand::rng());
             warn!(reason = %fault.why, phase = %retry.phase, retry_ms = retry.delay.as_millis(), "the copy has failed and will be started again");
+            let store_away = fault.store_away;
             let failure = fault.into_failure(self.last_output());
             self.status.retries(failure, retry);
             tokio::select! {
-                () = tokio::time::sleep(retry.delay) => self.status.restarted(),
+                () = tokio::time::sleep(retry.delay) => {}
                 () = self.stop.cancelled() => return,
+            }
+            // Nothing of the model was started, nor has it had a chance.
+            if !store_away {
+                self.status.restarted();
             }
         }
     }

@@ -129,11 +129,14 @@ impl Service {
         let patience = self.config.session.session_timeout + Duration::from_secs(5);
         let (layout, place) = (self.layout.clone(), self.place.clone());
         let mut candidacy = Candidacy::new(session.clone(), layout, place, patience);
-        let mut stopped = Ok(());
+        let (mut stopped, mut has_led) = (Ok(()), false);
         while !stop.is_cancelled() {
             let lead = tokio::select! {
                 lead = candidacy.lead() => lead,
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {
+                    stopped = self.stop_without_lead(has_led);
+                    break;
+                }
             };
             let lead = match lead {
                 Ok(lead) => lead,
@@ -142,7 +145,10 @@ impl Service {
                     return Err(error.into());
                 }
             };
+            has_led = true;
             tokio::select! {
+                biased;
+                () = stop.cancelled() => stopped = self.stop_as_leader().await,
                 () = self.act(&lead) => {
                     if let Some(mark) = self.mark_of_another_time(&lead).await {
                         session.close().await;
@@ -151,7 +157,6 @@ impl Service {
                     warn!("another daemon leads now");
                 }
                 () = lead.lost(&session) => warn!("the lead is lost"),
-                () = stop.cancelled() => stopped = self.stop_as_leader().await,
             }
         }
         session.close().await;
@@ -187,7 +192,16 @@ impl Service {
         }
     }
 
-    /// Who does not lead has no copies to stop: they are the leader's.
+    /// Who does not lead has no copies to stop: they are the leader's. Who has led, and may be the only one there is, says so.
+    fn stop_without_lead(&self, has_led: bool) -> anyhow::Result<()> {
+        match self.config.on_stop {
+            OnStop::StopModels if has_led => anyhow::bail!(
+                "this service does not lead at this moment, so it has stopped no copies; whoever leads next stops or adopts them"
+            ),
+            OnStop::StopModels | OnStop::LeaveModels => Ok(()),
+        }
+    }
+
     async fn stop_as_leader(&mut self) -> anyhow::Result<()> {
         match self.config.on_stop {
             OnStop::StopModels => {

@@ -62,6 +62,18 @@ impl FileSystemError {
         &self.source
     }
 
+    /// Whether the file system is out of reach, and may be back any moment; not when it refuses, or lacks what was asked for.
+    pub fn is_away(&self) -> bool {
+        match &self.source {
+            Cause::Local(error) => matches!(
+                error.kind(),
+                io::ErrorKind::TimedOut | io::ErrorKind::StaleNetworkFileHandle
+            ),
+            Cause::Hdfs(error) => hdfs::is_away(error),
+            Cause::Silent(_) => true,
+        }
+    }
+
     /// Whether writing the same file again at the pace [`Pace::BlockByBlock`] will help.
     pub(crate) fn was_too_fast(&self) -> bool {
         matches!(&self.source, Cause::Hdfs(error) if hdfs::is_not_replicated_yet(error))

@@ -278,12 +278,18 @@ async fn who_waits_for_a_request_waits_on_when_an_answer_of_zookeepers_is_lost()
     });
     let work = async || Some(daemon.folders().first()?.join("work")).filter(|work| work.exists());
     let work = eventually(LIMIT, "the copy to be started", work).await;
+    // It looks again at once when something changes, long before it gives up a connection over which nothing comes.
+    let desired = Layout::default().desired(&"dga".parse().unwrap(), &"1.0".parse().unwrap());
+    let client = zk::Client::connect(direct).await.unwrap();
+    let (data, _) = client.get_data(desired.as_str()).await.unwrap();
     proxy.hold_requests();
-    std::fs::write(work.join("go"), "").unwrap();
+    let touch = client.set_data(desired.as_str(), &data, None);
+    touch.await.unwrap();
     let asks = async || proxy.holds_request("/maas/state/");
     eventually(LIMIT, "it to look what has become of the request", asks).await;
     proxy.break_connections();
     proxy.let_through();
+    std::fs::write(work.join("go"), "").unwrap();
     let run = waiting.await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stderr);
 }

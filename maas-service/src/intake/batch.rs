@@ -9,7 +9,7 @@ use maas_client::wire::history::{Change, Generation, History};
 use maas_client::wire::progress::Progress;
 use maas_client::wire::request::{Action, ModelRequest};
 use maas_client::wire::state::{Desired, Outcome, RequestResult, now_ms};
-use maas_client::{ModelName, Version};
+use maas_client::{InstanceId, ModelName, Version};
 use tracing::{info, warn};
 
 use super::letter::dead_letter;
@@ -29,14 +29,23 @@ struct Model {
     history_version: Option<i32>,
     /// Ruled on in this batch.
     changed: bool,
+    /// What should run could not be read; it is known from the history.
+    guessed: bool,
 }
 
 /// A request whose effect was taken back, and the one that did it.
 struct Overtaken {
     model: ModelKey,
-    generation: u64,
-    request: String,
+    made: Generation,
     by: String,
+}
+
+impl Overtaken {
+    /// Whether it was carried out before, as far as can be told.
+    fn was_reached(&self, progress: &Progress) -> bool {
+        let serves = self.made.change == Change::Added && self.made.instances <= progress.serving;
+        progress.reached >= self.made.generation || serves
+    }
 }
 
 /// Requests ruled on together.
@@ -49,6 +58,8 @@ pub(super) struct Batch {
     answered: HashSet<String>,
     pub(super) results: Vec<RequestResult>,
     overtaken: Vec<Overtaken>,
+    /// New answers to requests of before, by their znodes.
+    superseded: BTreeMap<ZnodePath, Step>,
     /// What is recorded besides the results.
     records: Vec<Step>,
     deletions: Vec<Step>,
@@ -128,15 +139,18 @@ impl Batch {
                         .ok()
                 })
                 .unwrap_or_default();
-            let desired = desired.and_then(|(data, _)| {
-                let desired = Desired::parse(&data);
-                // Where somebody has spoilt it, the history tells what it was.
-                desired
-                    .inspect_err(|error| unreadable("what should run", error))
-                    .ok()
-                    .or_else(|| last_wish(&name, &version, &history))
+            let mut guessed = false;
+            let desired = desired.and_then(|(data, _)| match Desired::parse(&data) {
+                Ok(desired) => Some(desired),
+                // Somebody has spoilt it.
+                Err(error) => {
+                    unreadable("what should run", &error);
+                    guessed = true;
+                    last_wish(&name, &version, &history)
+                }
             });
             let model = Model {
+                guessed,
                 desired,
                 desired_version,
                 history,
@@ -206,6 +220,8 @@ impl Batch {
             .replace
             .as_ref()
             .and_then(|old| self.models.get(&(request.name.clone(), old.clone())))
+            // What can't be read is left as it is, so nothing can take its place.
+            .filter(|old| !old.guessed)
             .and_then(|old| old.desired.clone());
         let model = self.models.entry(key.clone()).or_default();
         let standing = Standing {
@@ -237,8 +253,7 @@ impl Batch {
                 of_now.filter(|made| matches!(made.change, Change::Added | Change::Restarted));
             self.overtaken.extend(made.map(|made| Overtaken {
                 model: key.clone(),
-                generation: made.generation,
-                request: made.request.clone(),
+                made: made.clone(),
                 by: identity.to_owned(),
             }));
         }
@@ -263,7 +278,10 @@ impl Batch {
 
     /// Requests that were not carried out yet when another one took them back are superseded.
     async fn supersede(&mut self, tree: &impl Tree, layout: &Layout) -> Result<(), ZkError> {
-        let record = |overtaken: &Overtaken| layout.results_root().join(&overtaken.request);
+        // It becomes a znode's name; a history that was written by hand may hold anything.
+        self.overtaken
+            .retain(|overtaken| InstanceId::new(overtaken.made.request.as_str()).is_ok());
+        let record = |overtaken: &Overtaken| layout.results_root().join(&overtaken.made.request);
         let paths: Vec<ZnodePath> = self
             .overtaken
             .iter()
@@ -274,20 +292,26 @@ impl Batch {
             .collect();
         let mut contents = tree.get_many(&paths).await?.into_iter();
         for overtaken in &self.overtaken {
-            let mut next = || contents.next().and_then(Result::ok).flatten();
+            let mut next = || contents.next().unwrap_or(Ok(None));
             let (progress, answer) = (next(), next());
-            let reached = progress.and_then(|(data, _)| Some(Progress::parse(&data).ok()?.reached));
-            if reached.unwrap_or(0) >= overtaken.generation {
+            let was_reached = match progress {
+                Ok(None) => false,
+                Ok(Some((data, _))) => {
+                    Progress::parse(&data).map_or(true, |told| overtaken.was_reached(&told))
+                }
+                Err(_) => true,
+            };
+            if was_reached {
                 continue;
             }
             let reason = format!("request {} came before it was carried out", overtaken.by);
             let mut of_batch = self.results.iter_mut();
-            if let Some(result) = of_batch.find(|result| result.request == overtaken.request) {
+            if let Some(result) = of_batch.find(|result| result.request == overtaken.made.request) {
                 result.outcome = Outcome::Superseded;
                 result.reason = Some(reason);
                 continue;
             }
-            let Some((data, stat)) = answer else {
+            let Ok(Some((data, stat))) = answer else {
                 continue;
             };
             let Ok(result) = RequestResult::parse(&data) else {
@@ -299,11 +323,12 @@ impl Batch {
                     reason: Some(reason),
                     ..result
                 };
-                self.records.push(Step::Set {
+                let set = Step::Set {
                     path: record(overtaken),
                     data: superseded.to_bytes(),
                     version: Some(stat.version),
-                });
+                };
+                self.superseded.insert(record(overtaken), set);
             }
         }
         Ok(())
@@ -344,7 +369,18 @@ impl Batch {
             )
         }));
         steps.extend(self.records.iter().chain(&self.deletions).cloned());
+        steps.extend(self.superseded.values().cloned());
         steps
+    }
+
+    /// Leaves the answers of before as they are, if it is one of these that keeps the steps from being carried out: `left` come
+    /// after the one that was refused.
+    pub(super) fn spare_superseded(&mut self, left: usize) -> bool {
+        let is_one = left < self.superseded.len();
+        if is_one {
+            self.superseded.clear();
+        }
+        is_one
     }
 
     /// How many versions should run no more.

@@ -138,7 +138,17 @@ impl Records {
                 path: path.clone(),
                 version: Some(*version),
             }));
-            self.tree.commit(&steps).await?;
+            while steps.len() > 1 {
+                match self.tree.commit(&steps).await {
+                    Ok(_) => break,
+                    // Its version has come again meanwhile.
+                    Err(CommitError::Step { index, source }) if index > 0 => {
+                        debug!(error = &source as &dyn std::error::Error, "a history stays");
+                        steps.remove(index);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         }
         let folders: HashSet<ZnodePath> =
             old.iter().filter_map(|(path, _)| path.parent()).collect();

@@ -36,9 +36,19 @@ impl Bundle {
     /// What is left of a fetch that is dropped is taken away by the next one.
     pub(super) async fn fetch(path: &str, folder: &InstanceFolder) -> Result<Self, Outcome> {
         let failed = |error: &dyn std::error::Error| Outcome::NotFetched(chain(error));
+        let refused = |error: StoreError| {
+            let is_away = matches!(&error, StoreError::FileSystem(cause) if cause.is_away());
+            if matches!(error, StoreError::Damaged { .. }) {
+                Outcome::Damaged(chain(&error))
+            } else if is_away {
+                Outcome::StoreAway(chain(&error))
+            } else {
+                failed(&error)
+            }
+        };
         let location = Location::parse(path).map_err(|e| Outcome::Hopeless(chain(&e)))?;
         let digest = location.file_name().parse::<Digest>().ok();
-        let store = Store::open(&location).map_err(|e| failed(&e))?;
+        let store = Store::open(&location).map_err(refused)?;
         let (work, unfinished) = (folder.work(), folder.unfinished_work());
         for stale in [&work, &unfinished] {
             if stale.exists() {
@@ -48,15 +58,7 @@ impl Bundle {
         let fetched = store
             .fetch(&location, digest.as_ref(), &unfinished, &Limits::default())
             .await
-            .map_err(|error| {
-                if matches!(error, StoreError::Damaged { .. }) {
-                    Outcome::Damaged(chain(&error))
-                } else if matches!(error, StoreError::FileSystem(_)) {
-                    Outcome::StoreAway(chain(&error))
-                } else {
-                    failed(&error)
-                }
-            })?;
+            .map_err(refused)?;
         info!(bytes = fetched.bytes, digest = %fetched.digest, "the bundle is here");
         let script = fetched
             .script

@@ -2,6 +2,7 @@
 
 use maas_client::wire::state::Outcome;
 use test_support::{ModelFolder, eventually};
+use zookeeper_client as zk;
 
 use crate::updates::{add, versions};
 use crate::world::{LIMIT, World};
@@ -127,4 +128,36 @@ async fn adds_that_are_taken_back_while_they_wait_are_superseded() {
     world.remove("first", 2).await;
     let answer = world.answer(&first.request).await;
     assert_eq!(answer.outcome, Outcome::Accepted);
+}
+
+/// What somebody has done to an answer of before keeps no REMOVE from being carried out.
+#[tokio::test]
+async fn a_remove_is_carried_out_also_where_whom_it_overtakes_cannot_be_told() {
+    let world = World::start(&["--vcores", "3"]).await;
+    let model = ModelFolder::answering();
+    world.add("first", 3, model.path()).await;
+    world.serving("first", 3).await;
+    let named = async |id: &str| {
+        let more = format!(r#","id":"{id}""#);
+        let item = add("second", "1.0", 1, &model, &more);
+        world.offer(&item).await;
+        assert_eq!(world.answer(id).await.outcome, Outcome::Accepted);
+    };
+    let record = |id: &str| world.layout.results_root().join(id);
+    // Asked for twice under one name, as it may be when the first answer is no longer kept.
+    named("mine").await;
+    world.session.delete(&record("mine"), None).await.unwrap();
+    named("mine").await;
+    let remove = world.remove("second", 2).await;
+    assert_eq!(remove.outcome, Outcome::Accepted);
+    assert_eq!(world.answer("mine").await.outcome, Outcome::Superseded);
+
+    named("yours").await;
+    let client = zk::Client::connect(&world.quorum).await.unwrap();
+    let read_only = [zk::Acl::new(zk::Permission::READ, zk::AuthId::anyone())];
+    let close = client.set_acl(record("yours").as_str(), &read_only, None);
+    close.await.unwrap();
+    let remove = world.remove("second", 1).await;
+    assert_eq!(remove.outcome, Outcome::Accepted);
+    assert_eq!(world.answer("yours").await.outcome, Outcome::Accepted);
 }

@@ -106,11 +106,17 @@ async fn a_store_that_is_away_is_told_apart_from_a_bundle_that_is_not_there() {
         let failed = async || {
             let status = world.statuses(name).await.pop()?;
             let phase = matches!(status.phase, Phase::Backoff | Phase::Fetching);
-            status
-                .last_failure
-                .filter(|_| phase && status.restarts >= 1)
+            let failure = status.last_failure.filter(|_| phase)?;
+            Some((failure, status.restarts))
         };
-        let failure = eventually(LIMIT, "it to be tried again", failed).await;
+        let (first, _) = eventually(LIMIT, "it to fail", failed).await;
+        let again = async || {
+            let (failure, restarts) = failed().await?;
+            (failure.at_ms > first.at_ms).then_some((failure, restarts))
+        };
+        let (failure, restarts) = eventually(LIMIT, "it to be tried again", again).await;
         assert_eq!(failure.store_away, store_away, "{failure:?}");
+        // What was never tried does not count.
+        assert_eq!(restarts == 0, store_away);
     }
 }

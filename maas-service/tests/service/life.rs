@@ -187,7 +187,7 @@ async fn a_model_that_ignores_sigterm_is_killed_after_its_grace() {
     world.nothing_is_left().await;
     let took = told.elapsed();
     assert!(took >= Duration::from_secs(1), "{took:?}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
 }
 
 /// F29: of most models the script is a shell, which SIGTERM ends at once.
@@ -452,7 +452,7 @@ async fn a_daemon_on_another_machine_of_the_same_name_does_not_stand_by_unless_t
     let boot = candidate["process"]["process"]["boot"].as_u64().unwrap();
     candidate["process"]["process"]["boot"] = (boot ^ 2).into();
     // It was there first.
-    let other = line.join("a-candidate");
+    let other = line.join("candidate-0");
     let told = candidate.to_string();
     let create = world
         .session
@@ -462,7 +462,7 @@ async fn a_daemon_on_another_machine_of_the_same_name_does_not_stand_by_unless_t
     let ended = async || !world.daemon.is_running();
     eventually(LIMIT, "the daemon to end", ended).await;
     let log = world.daemon.log_tail();
-    assert!(log.contains("on another machine that is called"), "{log}");
+    assert!(log.contains("on another machine or in another container that is called"), "{log}");
     // As a daemon of an earlier release says it.
     candidate.as_object_mut().unwrap().remove("process");
     let untold = candidate.to_string();

@@ -7,6 +7,7 @@ use test_support::{ModelFolder, eventually};
 use zookeeper_client as zk;
 
 use crate::life::pid_of;
+use crate::updates::add;
 use crate::world::{LIMIT, World};
 
 #[tokio::test]
@@ -79,6 +80,10 @@ async fn what_should_run_is_followed_when_somebody_writes_or_deletes_it_and_left
     world.serving("other", 1).await;
     assert_eq!(pid_of(&world, "dga").await, pid, "it runs on");
 
+    // Nothing takes the place of what is left as it is.
+    let replace = add("dga", "2.0", 1, &model, r#","replace":"1.0","deadline":50"#);
+    let answer = world.answer(&world.offer(&replace).await).await;
+    assert_eq!(answer.outcome, Outcome::Refused);
     // The next request goes by what was asked for before.
     let added = world.add("dga", 1, model.path()).await;
     assert_eq!(added.instances, Some(2));

@@ -161,7 +161,7 @@ async fn the_daemon_takes_all_open_files_it_may_have_and_starts_nothing_that_wou
         assert!(set.unwrap().success());
     };
     let open = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    may_have(pid, open(pid) + 60);
+    may_have(pid, open(pid) + 40);
     world.add("dga", 1, model.path()).await;
     let told = async || {
         let doing = world.progress("dga").await?.doing;
@@ -183,7 +183,7 @@ async fn the_daemon_takes_all_open_files_it_may_have_and_starts_nothing_that_wou
     world.daemon.start_again();
     world.leads().await;
     let pid = world.daemon.pid();
-    may_have(pid, open(pid) + 60);
+    may_have(pid, open(pid) + 40);
     world.remove("dga", 1).await;
     let after = world.serving("dga", 2).await;
     assert_eq!(after, before);

@@ -196,6 +196,22 @@ pub(super) fn is_not_replicated_yet(error: &HdfsError) -> bool {
     matches!(error, HdfsError::RPCError(class, _) if class.ends_with(".NotReplicatedYetException"))
 }
 
+/// Whether no namenode could be reached that acts, or no data node that has what was asked for.
+pub(super) fn is_away(error: &HdfsError) -> bool {
+    const PASSING: [&str; 3] = [
+        ".StandbyException",
+        ".SafeModeException",
+        ".RetriableException",
+    ];
+    if let HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) = error {
+        return PASSING.iter().any(|passing| class.ends_with(passing));
+    }
+    matches!(
+        error,
+        HdfsError::IOError(_) | HdfsError::DataTransferError(_) | HdfsError::BlocksNotFound(_)
+    )
+}
+
 pub(super) async fn next(chunks: &mut Chunks) -> Result<Option<Bytes>, HdfsError> {
     chunks.next().await.transpose()
 }
