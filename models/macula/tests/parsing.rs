@@ -182,6 +182,18 @@ fn a_host_does_not_move_below_a_name_that_stands_behind_it() {
         "url",
         "https://evil.test/.good.test/x",
     );
+    for slashes in ["/", r"\", r"//\"] {
+        check(
+            &format!(r"http://{slashes}evil.test\.good.test/"),
+            "url",
+            "http://evil.test/.good.test/",
+        );
+        refused(
+            &format!(r"hxxp://{slashes}evil.test\.good.test/"),
+            "ambiguous_host",
+        );
+    }
+    refused(r"//evil.test\.good.test", "ambiguous_host");
     refused(r"hxxp://evil.test\.good.test/", "ambiguous_host");
     refused(r"evil.test\.good.test", "ambiguous_host");
     check(r"hxxps[:]//evil\.test/a", "url", "https://evil.test/a");

@@ -44,6 +44,7 @@ pub(super) fn refang(text: &str) -> Result<String, IndicatorError> {
     match real {
         Some((_, real)) => Ok(format!("{real}://{}", with_plain_dots(rest)?)),
         None => {
+            let (slashes, rest) = split_slashes(rest);
             let (host, behind) = rest.split_at(host_end(rest));
             let (plain, behind) = (plain_dots(host), plain_dots(behind));
             let host = if leads_elsewhere(host, &plain) {
@@ -51,7 +52,7 @@ pub(super) fn refang(text: &str) -> Result<String, IndicatorError> {
             } else {
                 &plain
             };
-            Ok(format!("{scheme}://{host}{behind}"))
+            Ok(format!("{scheme}://{slashes}{host}{behind}"))
         }
     }
 }
@@ -64,12 +65,19 @@ pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
 
 /// The text, which begins with a host, with plain dots for `\.`.
 fn with_plain_dots(text: &str) -> Result<String, IndicatorError> {
-    let (host, behind) = text.split_at(host_end(text));
+    let (slashes, rest) = split_slashes(text);
+    let (host, behind) = rest.split_at(host_end(rest));
     let plain = plain_dots(host);
     if leads_elsewhere(host, &plain) {
         return Err(IndicatorError::AmbiguousHost);
     }
-    Ok(plain + &plain_dots(behind))
+    Ok(format!("{slashes}{plain}{}", plain_dots(behind)))
+}
+
+/// The slashes of either kind that a text begins with, and the rest: a browser passes over any number of them before a host.
+fn split_slashes(text: &str) -> (&str, &str) {
+    let rest = text.trim_start_matches(['/', '\\']);
+    text.split_at(text.len() - rest.len())
 }
 
 /// Where the host of a text that begins with one ends, if `\.` is a dot.
@@ -200,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn slashes_before_a_host_hide_it_no_more_than_from_a_browser() {
+        for url in [
+            "http:///evil.test\\.good.test/",
+            "http:////evil.test\\.good.test/",
+            "http://\\evil.test\\.good.test/",
+            "http://\\/evil.test\\.good.test",
+        ] {
+            assert_eq!(refang(url).as_deref(), Ok(url));
+        }
+        for (disguised, plain) in [
+            ("http:///evil\\.test/a\\.b", "http:///evil.test/a.b"),
+            ("hxxp:///evil\\.test", "http:///evil.test"),
+            ("//evil\\.test", "//evil.test"),
+        ] {
+            assert_eq!(refang(disguised).as_deref(), Ok(plain), "{disguised}");
+        }
+    }
+
+    #[test]
     fn a_host_that_would_be_another_to_a_browser_is_not_taken() {
         for text in [
             "evil.test\\.good.test",
@@ -209,6 +236,10 @@ mod tests {
             "hxxp://evil%2etest\\.good.test/",
             "hxxp://3232235777\\.good\\.test/",
             "evil.test\\.x@good.test",
+            "hxxp:///evil.test\\.good.test/",
+            "hxxp://\\evil.test\\.good.test/",
+            "//evil.test\\.good.test",
+            "\\\\evil.test\\.good.test",
         ] {
             assert_eq!(refang(text), Err(IndicatorError::AmbiguousHost), "{text}");
         }

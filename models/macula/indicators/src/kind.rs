@@ -152,6 +152,8 @@ mod tests {
             ("192.0.2.1", Kind::Domain, "invalid_domain"),
             ("evil.test", Kind::Email, "invalid_email"),
             ("", Kind::Url, "empty"),
+            (r"//evil.test\.good.test", Kind::Url, "ambiguous_host"),
+            (r"\\evil.test\.good.test", Kind::Url, "ambiguous_host"),
         ] {
             let refused = Indicator::parse_as(text, kind).map_err(|error| error.code());
             assert_eq!(refused, Err(code), "{text} as {kind}");
