@@ -196,6 +196,14 @@ fn a_host_does_not_move_below_a_name_that_stands_behind_it() {
     refused(r"//evil.test\.good.test", "ambiguous_host");
     refused(r"hxxp://evil.test\.good.test/", "ambiguous_host");
     refused(r"evil.test\.good.test", "ambiguous_host");
+    // Three numbers are an address to browsers, and so is one.
+    check(r"http://198.51.100\.7/", "url", "http://198.51.0.100/.7/");
+    check(
+        r"http://198.51.100\.7:x@good.test/",
+        "url",
+        "http://198.51.0.100/.7:x@good.test/",
+    );
+    refused(r"hxxp://198.51.100\.7/", "ambiguous_host");
     check(r"hxxps[:]//evil\.test/a", "url", "https://evil.test/a");
     check(r"http://evil\.test/a", "url", "http://evil.test/a");
     check(r"http://192\.0\.2\.1/a", "url", "http://192.0.2.1/a");

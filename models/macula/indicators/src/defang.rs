@@ -88,7 +88,9 @@ fn host_end(text: &str) -> usize {
 /// Whether a browser, which ends the host at a `\`, would go somewhere else than to the host with plain dots.
 fn leads_elsewhere(host: &str, plain: &str) -> bool {
     let for_a_browser = host.split('\\').next().unwrap_or(host);
-    plain != host && leads_somewhere(for_a_browser) && !is_ipv4(plain)
+    // The first number of an address alone is one to a browser, too, but of nobody.
+    let is_of_nobody = is_ipv4(plain) && !for_a_browser.contains('.');
+    plain != host && leads_somewhere(for_a_browser) && !is_of_nobody
 }
 
 /// Whether a browser would find more than a bare word there.
@@ -103,10 +105,10 @@ fn leads_somewhere(host: &str) -> bool {
     }
 }
 
-/// Whether this is an address, perhaps with a port: its first number alone is one to a browser, too, but of nobody.
+/// Whether this is an address, perhaps with a port, and nothing else.
 fn is_ipv4(host: &str) -> bool {
-    let address = host.split(':').next().unwrap_or(host);
-    address.parse::<std::net::Ipv4Addr>().is_ok()
+    let (address, port) = host.split_once(':').unwrap_or((host, ""));
+    address.parse::<std::net::Ipv4Addr>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The text with plain dots for `\.`, and for `\\.`.
@@ -240,6 +242,10 @@ mod tests {
             "hxxp://\\evil.test\\.good.test/",
             "//evil.test\\.good.test",
             "\\\\evil.test\\.good.test",
+            "hxxp://198.51.100\\.7:x@good.test/",
+            "198\\.51\\.100\\.7:80@good.test",
+            "hxxp://198.51.100\\.7/",
+            "192.0.2\\.1:80",
         ] {
             assert_eq!(refang(text), Err(IndicatorError::AmbiguousHost), "{text}");
         }
