@@ -8,6 +8,7 @@ mod server;
 #[path = "running/training.rs"]
 mod training;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -16,8 +17,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{Method, Response};
+use axum::extract::{Query, Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Method, Response, Uri};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStoreExt, PutPayload};
 use running::{Running, endpoint};
@@ -55,8 +57,34 @@ async fn serve(State((service, reads)): State<Served>, request: Request) -> Resp
     if request.method() == Method::GET && is_object {
         reads.lock().unwrap().push(path.to_owned());
     }
+    let folder = listed_folder(request.uri());
     let request = request.map(s3s::Body::http_body_unsync);
-    service.call(request).await.unwrap().map(Body::new)
+    let reply = service.call(request).await.unwrap().map(Body::new);
+    match folder {
+        Some(folder) => with_marker(reply, &folder).await,
+        None => reply,
+    }
+}
+
+/// The folder whose objects are asked for.
+fn listed_folder(uri: &Uri) -> Option<String> {
+    let Query(mut words) = Query::<BTreeMap<String, String>>::try_from_uri(uri).unwrap();
+    let prefix = words.remove("prefix")?;
+    prefix.ends_with('/').then_some(prefix)
+}
+
+/// The list of a folder's objects with the folder's own, as S3 has it of a folder that was made in its console. This server
+/// makes a folder of such an object, and does not list it.
+async fn with_marker(reply: Response<Body>, folder: &str) -> Response<Body> {
+    let (mut head, body) = reply.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let marker = format!(
+        "<Contents><Key>{folder}</Key><LastModified>2026-11-20T10:00:00.000Z</LastModified><Size>0</Size></Contents>"
+    );
+    let end = "</ListBucketResult>";
+    let body = String::from_utf8(body.into()).unwrap();
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(body.replace(end, &(marker + end))))
 }
 
 impl Store {
@@ -159,6 +187,25 @@ fn lists_of_an_object_store_are_read_once_and_again_when_they_change() {
     let refused = ask(admin, "POST", "/admin/reload", &[], b"");
     assert_eq!(refused.status, 422, "{}", refused.body);
     assert_eq!(score("another-evil.test"), json!(100.0));
+    running.stop();
+}
+
+/// The root's own would be taken for a list of a wrong ending, like that of the feeds.
+#[test]
+fn folders_that_were_made_in_the_stores_console_are_no_lists() {
+    let store = Store::start();
+    store.write("blacklists/blacklist.txt", "evil.test\n");
+    store.write("blacklists/feeds/phish.txt", "phish.test\n");
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--lists", "s3://macula/blacklists/"];
+    let running = Running::start_with(folder.path(), &more, &store.variables(SECRET));
+    assert_eq!(
+        store.reads(),
+        [
+            "/macula/blacklists/blacklist.txt",
+            "/macula/blacklists/feeds/phish.txt"
+        ]
+    );
     running.stop();
 }
 

@@ -75,7 +75,9 @@ impl Source {
                     });
                 }
             };
+            // To S3 a folder that somebody made is an object of no bytes, in the folder itself.
             let mut listed = listed;
+            listed.retain(|object| object.location != folder);
             listed.sort_by(|a, b| a.location.cmp(&b.location));
             for object in listed {
                 let name = object.location.filename().unwrap_or_default();
