@@ -1,6 +1,9 @@
 //! The circuit breaker: a source that fails again and again is left alone for a while, and then tried with one question.
+//!
+//! Questions that it does not take are most likely odd, for whoever asks chooses the indicator. If it takes none for long, it is the
+//! source that has changed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,6 +30,9 @@ impl Default for BreakerPolicy {
     }
 }
 
+/// So many times as many questions as it may fail may a source not take, with no other that it answers.
+const REJECTIONS: u32 = 4;
+
 /// The longest rest a source may order for itself (`Retry-After`).
 const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 
@@ -37,8 +43,15 @@ pub(crate) struct Breaker {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// How many questions it has not taken since it answered one.
+    rejections: u32,
+}
+
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum Phase {
     Working {
         failures: u32,
     },
@@ -56,79 +69,94 @@ impl Breaker {
     pub(crate) fn new(policy: BreakerPolicy) -> Breaker {
         Breaker {
             policy,
-            state: Mutex::new(State::Working { failures: 0 }),
+            state: Mutex::new(State {
+                phase: Phase::Working { failures: 0 },
+                rejections: 0,
+            }),
         }
     }
 
     /// Whether the source may be asked now.
     pub(crate) fn admits(&self, now: Timestamp) -> bool {
-        self.change(|state| match state {
-            State::Working { .. } => (state, true),
-            State::Resting { until: at } | State::Trying { give_up_at: at } if now < at => {
-                (state, false)
-            }
-            State::Resting { .. } | State::Trying { .. } => {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Working { .. } => true,
+            Phase::Resting { until: at } | Phase::Trying { give_up_at: at } if now < at => false,
+            Phase::Resting { .. } | Phase::Trying { .. } => {
                 let give_up_at = later(now, self.policy.rest.0);
-                (State::Trying { give_up_at }, true)
+                state.phase = Phase::Trying { give_up_at };
+                true
             }
-        })
+        }
     }
 
     /// Whether the source is left alone now.
     pub(crate) fn rests(&self, now: Timestamp) -> bool {
-        self.change(|state| {
-            let rests = match state {
-                State::Working { .. } => false,
-                State::Resting { until: at } | State::Trying { give_up_at: at } => now < at,
-            };
-            (state, rests)
-        })
+        match self.state().phase {
+            Phase::Working { .. } => false,
+            Phase::Resting { until: at } | Phase::Trying { give_up_at: at } => now < at,
+        }
     }
 
     /// It answered. Where it rests, that was to a question from before, and changes nothing.
     pub(crate) fn succeeded(&self) {
-        self.change(|state| match state {
-            State::Resting { .. } => (state, ()),
-            State::Working { .. } | State::Trying { .. } => (State::Working { failures: 0 }, ()),
-        });
+        let mut state = self.state();
+        match state.phase {
+            Phase::Resting { .. } => {}
+            Phase::Working { .. } | Phase::Trying { .. } => {
+                state.phase = Phase::Working { failures: 0 };
+                state.rejections = 0;
+            }
+        }
     }
 
-    /// It answered that it does not take the question. That ends a try, and else changes nothing, or questions that nobody takes
-    /// would make up for its failures.
-    pub(crate) fn rejected(&self) {
-        self.change(|state| match state {
-            State::Trying { .. } => (State::Working { failures: 0 }, ()),
-            State::Working { .. } | State::Resting { .. } => (state, ()),
-        });
+    /// It answered that it does not take the question. Who was to try whether it works again has not found out, and the next
+    /// tries; or questions that nobody takes would make up for its failures. Returns whether it has taken none for so long
+    /// that it is left alone.
+    pub(crate) fn rejected(&self, now: Timestamp) -> bool {
+        let limit = self.policy.failures.saturating_mul(REJECTIONS).max(1);
+        let mut state = self.state();
+        let was_tried = match state.phase {
+            Phase::Resting { .. } => return false,
+            Phase::Trying { .. } => true,
+            Phase::Working { .. } => false,
+        };
+        state.rejections = state.rejections.saturating_add(1);
+        if state.rejections >= limit {
+            let until = later(now, self.policy.rest.0);
+            state.phase = Phase::Resting { until };
+        } else if was_tried {
+            state.phase = Phase::Resting { until: now };
+        }
+        state.rejections == limit
     }
 
     /// It failed. Returns whether this ended its work.
     pub(crate) fn failed(&self, now: Timestamp) -> bool {
-        let rest = State::Resting {
-            until: later(now, self.policy.rest.0),
-        };
-        self.change(|state| match state {
-            State::Working { failures } if failures + 1 < self.policy.failures => {
-                let failures = failures + 1;
-                (State::Working { failures }, false)
+        let mut state = self.state();
+        match &mut state.phase {
+            Phase::Working { failures } if *failures + 1 < self.policy.failures => {
+                *failures += 1;
+                false
             }
-            State::Resting { .. } => (state, false),
-            State::Working { .. } | State::Trying { .. } => (rest, true),
-        })
+            Phase::Resting { .. } => false,
+            Phase::Working { .. } | Phase::Trying { .. } => {
+                let until = later(now, self.policy.rest.0);
+                state.phase = Phase::Resting { until };
+                true
+            }
+        }
     }
 
     /// It said that it wants to be left alone for a time.
     pub(crate) fn rest(&self, now: Timestamp, wish: Option<Duration>) {
         let wish = wish.unwrap_or(self.policy.rest.0).min(LONGEST_REST);
         let until = later(now, wish);
-        self.change(|_| (State::Resting { until }, ()));
+        self.state().phase = Phase::Resting { until };
     }
 
-    fn change<T>(&self, next: impl FnOnce(State) -> (State, T)) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (new, answer) = next(*state);
-        *state = new;
-        answer
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,6 +216,36 @@ mod tests {
         assert!(breaker.admits(second(100)));
         breaker.succeeded();
         assert!(!breaker.rests(second(101)));
+    }
+
+    #[test]
+    fn a_source_that_takes_no_question_is_left_alone_and_that_is_told_once() {
+        let breaker = breaker();
+        for _ in 0..7 {
+            assert!(!breaker.rejected(second(0)));
+        }
+        breaker.succeeded();
+        for _ in 0..7 {
+            assert!(!breaker.rejected(second(1)) && !breaker.rests(second(1)));
+        }
+        assert!(breaker.rejected(second(2)));
+        assert!(breaker.rests(second(11)) && breaker.admits(second(12)));
+        assert!(!breaker.rejected(second(12)), "that is known");
+        assert!(breaker.rests(second(21)) && breaker.admits(second(22)));
+        breaker.succeeded();
+        assert!(!breaker.rejected(second(23)) && !breaker.rests(second(23)));
+    }
+
+    #[test]
+    fn a_try_that_is_not_taken_is_made_again_and_makes_up_for_no_failure() {
+        let breaker = breaker();
+        breaker.rest(second(0), None);
+        assert!(breaker.admits(second(10)));
+        assert!(!breaker.rejected(second(11)));
+        assert!(breaker.admits(second(11)), "the next may try");
+        assert!(!breaker.admits(second(11)), "one at a time");
+        assert!(breaker.failed(second(12)), "one failure is enough");
+        assert!(breaker.rests(second(21)));
     }
 
     #[test]

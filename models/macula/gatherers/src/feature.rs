@@ -135,6 +135,8 @@ pub enum Missing {
     Refused,
     /// The source told us to slow down.
     RateLimited,
+    /// The source does not take questions about this indicator.
+    Rejected,
     /// No authoritative server answered; a cached value is none.
     NotAuthoritative,
     /// The source could not be reached, or answered an error or something unreadable.
@@ -157,6 +159,7 @@ impl Missing {
             Missing::Timeout => "timeout",
             Missing::Refused => "refused",
             Missing::RateLimited => "rate_limited",
+            Missing::Rejected => "rejected",
             Missing::NotAuthoritative => "not_authoritative",
             Missing::Failed => "failed",
         }
@@ -178,7 +181,8 @@ impl Missing {
             | Missing::Offline
             | Missing::Confidential
             | Missing::Disabled
-            | Missing::Refused => false,
+            | Missing::Refused
+            | Missing::Rejected => false,
         }
     }
 }

@@ -187,7 +187,7 @@ impl Gatherer {
         }
         let cache = if manner.use_cache { "miss" } else { "bypass" };
         let landed = match admitted {
-            Ok(()) if rejected => Err(Missing::Failed),
+            Ok(()) if rejected => Err(Missing::Rejected),
             Ok(()) => {
                 let flight = self.fly(question, subject, key, cache);
                 let landed = tokio::time::timeout_at(manner.deadline, flight.landed());
@@ -290,7 +290,9 @@ impl Gatherer {
             self.breaker.rest(now, *retry_after);
             info!(gatherer, %failure, "source left alone");
         } else if let Failure::Rejected(_) = failure {
-            self.breaker.rejected();
+            if self.breaker.rejected(now) {
+                warn!(gatherer, %failure, "source left alone, for it takes no question");
+            }
         } else if !failure.is_the_sources_fault() {
             self.breaker.succeeded();
         } else if self.breaker.failed(now) {

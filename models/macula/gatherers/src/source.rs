@@ -220,9 +220,9 @@ impl Failure {
             Failure::RateLimited { .. } => Missing::RateLimited,
             Failure::NotAuthoritative => Missing::NotAuthoritative,
             Failure::ZoneLimit => Missing::Quota,
+            Failure::Rejected(_) => Missing::Rejected,
             Failure::Unreachable(_)
             | Failure::Status(_)
-            | Failure::Rejected(_)
             | Failure::Malformed(_)
             | Failure::TooLarge => Missing::Failed,
         }

@@ -391,31 +391,47 @@ async fn a_question_that_a_source_rejects_does_not_keep_others_from_being_asked(
     let more = "breaker = { failures = 3, rest = \"30s\" }\n".to_owned() + CACHED_100_S;
     let two = Two::start(&more, "").await;
     let outcomes = || two.gatherers.counts()["geo"].outcomes.clone();
-    for status in [400, 406, 410, 422] {
+    for status in [400, 406, 422] {
         two.geo.answer(Reply::Say(status, "{}".into()));
         let ask = format!("8.8.4.{}", status - 399);
         for _ in 0..3 {
             let gathered = gather(&two.gatherers, &ask).await;
             let reading = &gathered.feature("geo_country").unwrap().reading;
-            assert_eq!(*reading, Reading::Missing(Missing::Failed));
+            assert_eq!(*reading, Reading::Missing(Missing::Rejected));
         }
     }
-    assert_eq!(two.geo.count(), 4, "each was asked once");
-    assert_eq!(outcomes(), BTreeMap::from([("failed", 12)]));
+    assert_eq!(two.geo.count(), 3, "each was asked once");
+    assert_eq!(outcomes(), BTreeMap::from([("rejected", 9)]));
     two.geo.answer(country("NL"));
     assert_eq!(two.country().await, "NL");
     // For as long as it counts that nothing is known.
     two.hands.forward(10);
     gather(&two.gatherers, "8.8.4.1").await;
-    assert_eq!(two.geo.count(), 6);
+    assert_eq!(two.geo.count(), 5);
 
     // Nor does it make up for a source's failures.
     for (status, last) in [(500, 20), (500, 21), (400, 22), (500, 23), (500, 24)] {
         two.geo.answer(Reply::Say(status, "{}".into()));
         gather(&two.gatherers, &format!("8.8.4.{last}")).await;
     }
-    assert_eq!(two.geo.count(), 10);
+    assert_eq!(two.geo.count(), 9);
     assert_eq!(outcomes()["resting"], 1);
+}
+
+#[tokio::test]
+async fn a_source_that_is_gone_or_takes_no_question_at_all_is_left_alone() {
+    let breaker = "breaker = { failures = 3, rest = \"30s\" }";
+    for (status, asked) in [(410, 3), (400, 12)] {
+        let two = Two::start(breaker, "").await;
+        two.geo.answer(Reply::Say(status, "{}".into()));
+        for last in 1..20 {
+            gather(&two.gatherers, &format!("8.8.4.{last}")).await;
+        }
+        assert_eq!(two.geo.count(), asked, "{status}");
+        two.geo.answer(country("NL"));
+        two.hands.forward(30);
+        assert_eq!(two.country_with(uncached()).await, "NL");
+    }
 }
 
 #[tokio::test]

@@ -76,6 +76,11 @@ fn keeps_out(why: Missing) -> bool {
     )
 }
 
+/// Whether the source might have told something, had it taken the question.
+fn is_hole(why: Missing) -> bool {
+    why.may_pass() || matches!(why, Missing::Refused | Missing::Rejected)
+}
+
 /// The gatherers of which something is missing for such a reason.
 fn names(gathered: &Gathered, is: impl Fn(Missing) -> bool) -> HashSet<Arc<str>> {
     let features = gathered.features.iter();
@@ -99,9 +104,7 @@ impl Holes {
         for row in rows {
             let features = row.gathered.features.iter();
             let missing = features.filter_map(|feature| match feature.reading {
-                Reading::Missing(why) if why.may_pass() || why == Missing::Refused => {
-                    Some((feature.gatherer.clone(), why))
-                }
+                Reading::Missing(why) if is_hole(why) => Some((feature.gatherer.clone(), why)),
                 Reading::Missing(_) | Reading::Value(_) => None,
             });
             for hole in missing.collect::<HashSet<_>>() {
@@ -134,5 +137,41 @@ impl fmt::Display for Holes {
             write!(f, "{between}{gatherer} of {rows} of {all} rows ({why})")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatherers::{Category, Feature};
+
+    use super::*;
+    use crate::labelled::{Label, Weight};
+
+    #[test]
+    fn a_question_that_was_rejected_is_not_put_again_and_told_to_be_missing() {
+        let gathered = Gathered {
+            indicator: "8.8.4.4".into(),
+            kind: "ip".into(),
+            features: vec![Feature {
+                name: "geo_country".into(),
+                category: Category::Geolocation,
+                reading: Reading::Missing(Missing::Rejected),
+                gatherer: "geo".into(),
+                fetched_at: None,
+                from_cache: false,
+            }],
+        };
+        assert!(names(&gathered, Missing::may_pass).is_empty());
+        assert!(names(&gathered, keeps_out).is_empty());
+        let row = Row {
+            label: Label::Benign,
+            family: None,
+            weight: Weight::default(),
+            training_only: false,
+            gathered,
+        };
+        let holes = Holes::of(&[row]);
+        assert_eq!(holes.to_string(), "geo of 1 of 1 rows (rejected)");
+        assert!(!holes.are_our_own());
     }
 }

@@ -375,7 +375,7 @@ fn check_status(response: &Response<Incoming>) -> Result<(), Failure> {
                 retry_after: wait.and_then(|wait| retry_after(wait.trim(), Timestamp::now())),
             }
         }
-        rejected @ (400 | 406 | 410 | 422) => Failure::Rejected(rejected),
+        rejected @ (400 | 406 | 422) => Failure::Rejected(rejected),
         other => Failure::Status(other),
     })
 }
