@@ -106,11 +106,23 @@ async fn what_nobody_stands_behind_is_set_aside() {
 
 #[tokio::test]
 async fn a_score_from_0_to_1_is_not_taken_for_a_percentage() {
-    let text = "domain,score\na.test,0.9\nb.test,90\n";
+    let text = "domain,score\na.test,1\nb.test,1.0\nc.test,0.9\nd.test,90\n";
     let (_folder, lists) = load("darklist.csv", text).await;
     let list = lists.iter().next().unwrap();
-    assert_eq!((list.len(), list.set_aside_count()), (1, 1));
-    assert!(list.set_aside()[0].reason.contains("`weight`"));
+    assert_eq!((list.len(), list.set_aside_count()), (1, 3));
+    for aside in list.set_aside() {
+        assert!(aside.reason.contains("`weight`"), "{}", aside.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_list_whose_weights_do_not_count_takes_any_score() {
+    let text = "domain,score\na.test,1\nb.test,0.9\nc.test,90\n";
+    for file in ["blacklist.csv", "whitelist.csv"] {
+        let (_folder, lists) = load(file, text).await;
+        let list = lists.iter().next().unwrap();
+        assert_eq!((list.len(), list.set_aside_count()), (3, 0), "{file}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use csv_core::{ReadRecordResult, Reader};
 use super::lines::each_line;
 use super::{date, invalid, lines, weight_of};
 use crate::line::{Entry, MAX_LINE, Pattern, parse_pattern, parse_weight};
-use crate::list::ListBuilder;
+use crate::list::{ListBuilder, ListKind};
 
 /// So many fields of a row are looked at.
 const MAX_FIELDS: usize = 256;
@@ -196,7 +196,10 @@ impl Columns {
         let text = field(Some(self.indicator)).ok_or("the row has no indicator")?;
         let weight = match field(self.weight) {
             Some(weight) => Some(parse_weight(weight)?),
-            None => field(self.confidence).map(confidence).transpose()?,
+            None => {
+                let confidence = |text| confidence(list.kind(), text);
+                field(self.confidence).map(confidence).transpose()?
+            }
         };
         let entry = Entry {
             line,
@@ -209,13 +212,14 @@ impl Columns {
     }
 }
 
-/// A weight of a confidence in percent.
-fn confidence(text: &str) -> Result<f64, String> {
+/// A weight of a confidence in percent. Where weights count, one of up to 1 is none: it is more likely a share, of which 1 is all.
+fn confidence(kind: ListKind, text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>();
     let percent = percent.map_err(|_| format!("the confidence `{text}` is not a number"))?;
-    if 0.0 < percent && percent < 1.0 {
+    let counts = matches!(kind, ListKind::Feed | ListKind::Darklist);
+    if counts && 0.0 < percent && percent <= 1.0 {
         return Err(format!(
-            "the confidence `{text}` is below 1 percent; what is meant as a weight from 0 to 1 belongs in a column `weight`"
+            "the confidence `{text}` is not above 1 percent; what is meant as a weight from 0 to 1 belongs in a column `weight`"
         ));
     }
     weight_of(percent)
