@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -27,6 +27,10 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// However long it is until the next time of a schedule, the clock is looked at again after this: it may have been set.
 const NAP: Duration = Duration::from_secs(60);
+
+/// So many minutes after what could not be read it is tried again, for the first time, the second and so on: its place is back
+/// soon, or the trouble lasts until somebody does something.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// Shorter lists may change as they like.
 const SMALL: usize = 100;
@@ -191,6 +195,45 @@ pub enum Outcome {
     Removed,
 }
 
+/// The groups that could not be read at their time, and when they are tried again.
+#[derive(Debug, Default)]
+struct Debts {
+    groups: Vec<Group>,
+    again_at: Option<Instant>,
+    /// How often they were tried again.
+    tries: usize,
+}
+
+impl Debts {
+    /// How long it is until they are tried again.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        self.again_at.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// What is to be looked at now, if `due` is by the schedule.
+    fn due(&self, mut due: Vec<Group>, now: Instant) -> Vec<Group> {
+        if self.again_at.is_some_and(|at| at <= now) {
+            due.extend(&self.groups);
+        }
+        due
+    }
+
+    /// After a look at the groups of `due`, notes which of them could not be read.
+    fn take(&mut self, due: &[Group], owed: Vec<Group>, now: Instant) {
+        let is_new = owed.iter().any(|group| !self.groups.contains(group));
+        let was_time = self.again_at.is_some_and(|at| at <= now);
+        self.groups.retain(|group| !due.contains(group));
+        self.groups.extend(owed);
+        if self.groups.is_empty() {
+            *self = Debts::default();
+        } else if is_new || was_time {
+            self.tries = if is_new { 0 } else { self.tries + 1 };
+            let minutes = PAUSES[self.tries.min(PAUSES.len() - 1)];
+            self.again_at = Some(now + Duration::from_secs(minutes * 60));
+        }
+    }
+}
+
 impl Selection {
     fn includes(&self, kind: ListKind, name: &str) -> bool {
         match self {
@@ -328,21 +371,24 @@ impl Library {
     }
 
     /// Follows the changes until it is dropped: of a folder of this machine at once, of other places by the schedule.
-    /// What could not be read at its time, and may be readable soon, is due until it was.
+    /// What could not be read at its time, and may be readable soon, is due until it was, after ever longer pauses.
     pub async fn follow(&self, schedule: &Schedule) {
         let mut last = Timestamp::now();
-        let mut owed = Vec::new();
+        let mut debts = Debts::default();
         loop {
             let look = if self.source.is_local() { LOOK } else { NAP };
-            let wait = schedule.wait(Timestamp::now()).unwrap_or(look);
-            tokio::time::sleep(wait.min(look)).await;
+            let wait = schedule.wait(Timestamp::now()).unwrap_or(look).min(look);
+            let wait = debts.wait(Instant::now()).map_or(wait, |one| one.min(wait));
+            tokio::time::sleep(wait).await;
             let now = Timestamp::now();
             if self.source.is_local() {
                 // What goes wrong is logged, and is in the status.
                 let _told_there = self.reload(&Selection::All, false).await;
             } else {
-                owed.extend(schedule.due(last, now));
-                owed = self.reload_groups(owed).await;
+                let at = Instant::now();
+                let due = debts.due(schedule.due(last, now), at);
+                let owed = self.reload_groups(due.clone()).await;
+                debts.take(&due, owed, at);
             }
             last = now;
         }
@@ -641,6 +687,34 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn what_stays_unreadable_is_tried_ever_more_rarely_and_soon_when_more_is() {
+        let start = Instant::now();
+        let minute = |minute: u64| start + Duration::from_secs(minute * 60);
+        let mut debts = Debts::default();
+        assert_eq!(debts.wait(start), None);
+        debts.take(&[Group::Feeds], vec![Group::Feeds], start);
+        let mut tried = Vec::new();
+        for now in 1..=60 {
+            let due = debts.due(Vec::new(), minute(now));
+            if !due.is_empty() {
+                tried.push(now);
+                debts.take(&due, due.clone(), minute(now));
+            }
+        }
+        assert_eq!(tried, [1, 3, 7, 15, 30, 45, 60]);
+
+        // One that was read in its time changes nothing, another that was not does.
+        debts.take(&[Group::Darklist], Vec::new(), minute(61));
+        assert_eq!(debts.wait(minute(61)), Some(Duration::from_secs(14 * 60)));
+        debts.take(&[Group::Whitelist], vec![Group::Whitelist], minute(62));
+        assert_eq!(debts.wait(minute(62)), Some(Duration::from_secs(60)));
+        let both = debts.due(Vec::new(), minute(63));
+        assert_eq!(both, [Group::Feeds, Group::Whitelist]);
+        debts.take(&both, Vec::new(), minute(63));
+        assert_eq!(debts.wait(minute(63)), None);
+    }
 
     #[tokio::test]
     async fn what_could_not_be_looked_at_in_its_time_is_due_until_it_was() {
