@@ -201,14 +201,23 @@ impl ListsError {
 
 /// Whether a file is one of those that lie beside lists: that tells of them, that is being written, or that an editor left.
 fn is_beside_lists(name: &str) -> bool {
-    const ENDINGS: [&str; 14] = [
+    const ENDINGS: [&str; 23] = [
         "md",
+        "sha1",
         "sha256",
+        "sha512",
+        "md5",
+        "etag",
         "asc",
         "sig",
         "new",
         "tmp",
         "part",
+        "partial",
+        "filepart",
+        "crdownload",
+        "download",
+        "lock",
         "_copying_",
         "bak",
         "old",
@@ -217,11 +226,18 @@ fn is_beside_lists(name: &str) -> bool {
         "swo",
         "swx",
     ];
+    const COMPRESSED: [&str; 5] = ["gz", "bz2", "xz", "zst", "zip"];
     let lower = name.to_ascii_lowercase();
     let ending = lower.rsplit_once('.').map(|(_, ending)| ending);
+    // A list that is on its way to its name has another behind it: `blacklist.txt.aB3xQ9`.
+    let is_on_its_way = [".txt.", ".csv.", ".json."]
+        .iter()
+        .any(|inside| lower.contains(inside))
+        && ending.is_some_and(|ending| !COMPRESSED.contains(&ending));
     name.starts_with(['.', '_', '#'])
         || name.ends_with('~')
-        || ["readme", "license", "sha256sums"]
+        || is_on_its_way
+        || ["readme", "license", "copying", "sha256sums", "index.htm"]
             .iter()
             .any(|word| lower.starts_with(word))
         || ending.is_some_and(|ending| ENDINGS.contains(&ending))

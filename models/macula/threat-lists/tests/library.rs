@@ -61,6 +61,18 @@ async fn a_folder_of_lists_is_loaded_by_file_names() {
         ("whitelist.txt.swp", "not a list"),
         ("whitelist.txt.new", "not yet a list"),
         ("whitelist.txt._COPYING_", "not yet a list"),
+        ("whitelist.txt.filepart", "not yet a list"),
+        ("whitelist.txt.crdownload", "not yet a list"),
+        ("whitelist.partial", "not yet a list"),
+        ("whitelist.download", "not yet a list"),
+        ("blacklist.txt.aB3xQ9", "not yet a list"),
+        ("blacklist.csv.gz.aB3xQ9", "not yet a list"),
+        ("blacklist.lock", "not a list"),
+        ("blacklist.sha512", "not a list"),
+        ("blacklist.md5", "not a list"),
+        ("blacklist.etag", "not a list"),
+        ("feeds/index.html", "not a list"),
+        ("feeds/COPYING", "not a list"),
     ]);
     let lists = open(folder.path()).await.current();
     let names: Vec<_> = lists
@@ -96,6 +108,7 @@ async fn what_is_wrong_with_a_folder_stops_the_start_and_is_named() {
         "blacklist.netset",
         "blacklist.TXT",
         "whitelist.csv.gz",
+        "blacklist.json.zst",
         "darklist",
         "feeds/phish.list",
         "feeds/phish",
