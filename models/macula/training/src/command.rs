@@ -331,6 +331,13 @@ async fn gather(args: &GatherArgs) -> Result<Vec<Row>, CommandError> {
         }
     });
     let mut asked = futures_util::stream::iter(asked).buffered(args.concurrency.into());
+    if let Some(old) = rows::keep_part(&args.raw)? {
+        let old = old.display();
+        drop(writeln!(
+            io::stderr(),
+            "`{old}` holds what a run before this one had gathered when it was interrupted"
+        ));
+    }
     let mut writer = rows::Writer::create(&args.raw)?;
     while let Some(row) = asked.next().await {
         writer.add(&row)?;

@@ -114,6 +114,30 @@ pub fn write(path: &Path, rows: &[Row]) -> Result<(), RowsError> {
     writer.finish()
 }
 
+/// Sets aside, as `….part.old`, what a [`Writer`] that did not come to its end has left, and says where it is. Of two, the longer one
+/// stays: the other one had less time.
+///
+/// # Errors
+/// When it cannot be renamed.
+pub fn keep_part(path: &Path) -> Result<Option<PathBuf>, RowsError> {
+    let part = with_ending(path, ".part");
+    let old = with_ending(path, ".part.old");
+    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    if size(&part) == 0 {
+        return Ok(None);
+    }
+    if size(&part) >= size(&old) {
+        fs::rename(&part, &old).map_err(|source| RowsError::File { path: part, source })?;
+    }
+    Ok(Some(old))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
 /// Writes rows one by one. The file appears when all of them are in it; until then they are in one called `….part`, so that what
 /// took hours is not lost with the program.
 #[derive(Debug)]
@@ -129,15 +153,14 @@ impl Writer {
     /// # Errors
     /// When it cannot be written.
     pub fn create(path: &Path) -> Result<Writer, RowsError> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
+        let part = with_ending(path, ".part");
         let file = File::create(&part).map_err(|source| RowsError::File {
             path: path.into(),
             source,
         })?;
         Ok(Writer {
             path: path.into(),
-            part: part.into(),
+            part,
             file: BufWriter::new(file),
         })
     }
@@ -226,6 +249,25 @@ pub enum RowsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_interrupted_run_has_left_is_set_aside_and_the_longer_of_two_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("gathered.ndjson");
+        let [part, old] = [".part", ".part.old"].map(|ending| with_ending(&path, ending));
+        assert_eq!(keep_part(&path).expect("kept"), None);
+        for (left, kept) in [
+            ("two rows", "two rows"),
+            ("one", "two rows"),
+            ("three rows", "three rows"),
+        ] {
+            fs::write(&part, left).expect("written");
+            assert_eq!(keep_part(&path).expect("kept"), Some(old.clone()));
+            assert_eq!(fs::read_to_string(&old).expect("read"), kept);
+        }
+        drop(Writer::create(&path).expect("a file"));
+        assert_eq!(keep_part(&path).expect("kept"), None, "it holds nothing");
+    }
 
     #[test]
     fn rows_are_kept_as_they_come_and_the_file_appears_when_all_are_in_it() {

@@ -552,9 +552,12 @@ async fn who_wants_to_be_left_alone_is_asked_again_and_rows_that_nobody_told_of_
             .filter(|row| row.gathered.value("geo_country").is_some());
         (known.count(), rows.len())
     };
+    write("raw.ndjson.part", "of a run that was interrupted");
     settings(&start_upstream(2));
     macula(folder.path(), gather).await.unwrap();
     assert_eq!(known(), (3, 3));
+    let old = std::fs::read_to_string(folder.path().join("raw.ndjson.part.old"));
+    assert_eq!(old.unwrap(), "of a run that was interrupted");
 
     settings(&start_upstream(usize::MAX));
     let impatient = format!("{gather} --patience 0s");
