@@ -134,7 +134,7 @@ pub struct ModelDescription {
     /// What was measured when it was made.
     #[schema(value_type = BTreeMap<String, Object>)]
     pub metrics: BTreeMap<String, serde_json::Value>,
-    /// Why another serves than the one that was put into its place, if so: that one can't be fetched, is no good, or was left by a rollback.
+    /// Why another serves than the one that was put into its place, if so: that one can't be fetched, is no good, or was left by a rollback, or its place can't be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub behind: Option<String>,

@@ -125,7 +125,7 @@ impl ScoreMetrics {
         registry.register_with_unit("lists_age", help, Unit::Seconds, self.age.clone());
         let help = "How often the lists were changed in this process";
         registry.register("lists_epoch", help, self.epoch.clone());
-        let help = "Models in whose place lies another one, which can't be fetched, is no good, or was left by a rollback";
+        let help = "Models in whose place lies another one, which can't be fetched, is no good, or was left by a rollback, or whose place can't be looked at";
         registry.register("model_behind", help, self.models_behind.clone());
         self.gatherers.register(registry);
     }

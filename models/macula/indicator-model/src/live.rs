@@ -31,7 +31,7 @@ pub struct LiveModel {
     behind: Mutex<Behind>,
 }
 
-/// Why another model serves than should by now.
+/// Why another model serves than should by now, as far as is known.
 #[derive(Debug, Default)]
 struct Behind {
     /// What is wrong with the bundle in the folder.
@@ -42,8 +42,16 @@ struct Behind {
 
 #[derive(Debug, Default)]
 struct Changing {
-    /// The digest of the bundle that was looked at and must not be loaded: it failed, or was left by going back.
-    refused: Option<String>,
+    /// The bundle that was looked at and must not be loaded.
+    refused: Option<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    /// What tells its files from all others.
+    digest: String,
+    /// Why: it failed, or was left by going back.
+    reason: String,
 }
 
 /// What a look at the folder came to.
@@ -81,7 +89,7 @@ impl LiveModel {
         self.current.load_full()
     }
 
-    /// Why another model serves than the one that was put into its place, if so.
+    /// Why another model serves than the one that was put into its place, if so; or why nobody can look whether there is one.
     pub fn behind(&self) -> Option<String> {
         let behind = self.standing();
         behind.place.as_ref().or(behind.folder.as_ref()).cloned()
@@ -104,12 +112,12 @@ impl LiveModel {
     pub fn refresh(&self) -> Result<Refreshed, LiveModelError> {
         let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let looked = self.look(&mut changing);
-        match &looked {
-            Ok(Some(_)) => self.standing().folder = None,
-            // What was refused is so still.
-            Ok(None) => {}
-            Err(failed) => self.standing().folder = Some(chain(failed)),
-        }
+        self.standing().folder = match &looked {
+            Ok(Some(_)) => None,
+            // What was refused is so still, whatever a look between came to.
+            Ok(None) => changing.refused.as_ref().map(|it| it.reason.clone()),
+            Err(failed) => Some(chain(failed)),
+        };
         Ok(looked?.unwrap_or(Refreshed::Unchanged))
     }
 
@@ -120,14 +128,19 @@ impl LiveModel {
         if digest == current.digest() {
             return Ok(Some(Refreshed::Unchanged));
         }
-        if changing.refused.as_ref() == Some(&digest) {
+        if changing
+            .refused
+            .as_ref()
+            .is_some_and(|it| it.digest == digest)
+        {
             return Ok(None);
         }
         let loaded = match load(&self.folder, current.manifest().kind) {
             Ok(loaded) => loaded,
             Err(failed) => {
                 if !is_in_the_making(&failed) {
-                    changing.refused = Some(digest);
+                    let reason = chain(&failed);
+                    changing.refused = Some(Refused { digest, reason });
                 }
                 return Err(failed);
             }
@@ -166,10 +179,11 @@ impl LiveModel {
                 }
             };
             info!(from = current.digest(), to = digest, "model rolled back");
-            changing.refused = Bundle::digest_in(&self.folder).ok();
+            let reason = "the bundle in its folder was left by a rollback".to_owned();
             self.current.store(Arc::new(old));
-            self.standing().folder =
-                Some("the bundle in its folder was left by a rollback".to_owned());
+            self.standing().folder = Some(reason.clone());
+            let digest = Bundle::digest_in(&self.folder).ok();
+            changing.refused = digest.map(|digest| Refused { digest, reason });
             return Ok(());
         }
         Err(LiveModelError::NothingToGoBackTo)

@@ -360,6 +360,12 @@ fn a_new_bundle_takes_over_the_old_one_is_archived_and_comes_back_when_told_to()
         "it was left on purpose"
     );
     assert_eq!(version(), "1.3");
+    let manifest = folder.path().join("manifest.json");
+    std::fs::rename(&manifest, folder.path().join("aside")).unwrap();
+    live.refresh().unwrap_err();
+    std::fs::rename(folder.path().join("aside"), &manifest).unwrap();
+    assert_eq!(live.refresh().unwrap(), Refreshed::Unchanged);
+    assert!(live.behind().is_some_and(|why| why.contains("rollback")));
     assert!(matches!(
         live.rollback(),
         Err(LiveModelError::NothingToGoBackTo)
@@ -416,7 +422,16 @@ fn a_bundle_for_other_indicators_does_not_take_over() {
     assert!(matches!(refused, LiveModelError::Kind { kind: of, .. } if of == kind));
     assert_eq!(live.refresh().unwrap(), Refreshed::Unchanged, "told once");
     assert_eq!(live.current().manifest().version, "1.3");
-    assert!(live.behind().is_some_and(|why| why == refused.to_string()));
+    let why = Some(refused.to_string());
+    assert_eq!(live.behind(), why);
+    // That for a moment nobody can look there changes nothing.
+    let aside = archive.path().join("aside");
+    std::fs::rename(folder.path().join("manifest.json"), &aside).unwrap();
+    live.refresh().unwrap_err();
+    assert_ne!(live.behind(), why);
+    std::fs::rename(&aside, folder.path().join("manifest.json")).unwrap();
+    assert_eq!(live.refresh().unwrap(), Refreshed::Unchanged);
+    assert_eq!(live.behind(), why);
     MADE.bundle.write(folder.path()).unwrap();
     assert_eq!(live.refresh().unwrap(), Refreshed::Replaced);
     assert_eq!(live.behind(), None);
