@@ -4,7 +4,8 @@
 //! points the scale is straight. What the trees answer is no such scale: it moves with every training.
 //!
 //! One in ten thousand can't be counted among a thousand. Scores that rest on fewer than five negatives are supposed: the margins
-//! are taken to thin out further as they do up to there. [`Calibration::supposed`] tells which these are.
+//! are taken to thin out further as they do up to there. Where that can't be told (of a few dozen, or of many that are alike) the
+//! few have to do. [`Calibration::supposed`] tells which these scores are, and [`Calibration::caveat`] also what they rest on.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,8 +79,12 @@ impl Calibration {
             return None;
         }
         let names: Vec<String> = supposed.iter().map(f64::to_string).collect();
+        let basis = match Thinning::of(scores) {
+            Some(_) => "are supposed, by how the margins thin out up to there".to_owned(),
+            None => format!("rest on fewer than {FEWEST} of them"),
+        };
         Some(format!(
-            "{} negatives are too few to measure who reaches the scores {}: these are supposed, by how the margins thin out up to there",
+            "{} negatives are too few to measure who reaches the scores {}: these {basis}",
             scores.negatives().len(),
             names.join(", ")
         ))
@@ -236,6 +241,21 @@ mod tests {
         let scores = Scores::new(negatives(1000), vec![20.0]);
         let caveat = Calibration::caveat(&scores).unwrap_or_default();
         assert!(caveat.contains("75, 90, 99"), "{caveat}");
+        assert!(caveat.contains("thin out"), "{caveat}");
+    }
+
+    #[test]
+    fn it_is_told_when_nothing_is_known_of_how_the_margins_thin_out() {
+        let few = (0..40).map(|at| at as f32).collect();
+        let alike = vec![-1.0; 1000];
+        for negatives in [few, alike] {
+            let scores = Scores::new(negatives, vec![20.0]);
+            let caveat = Calibration::caveat(&scores).unwrap_or_default();
+            assert!(
+                caveat.ends_with("these rest on fewer than 5 of them"),
+                "{caveat}"
+            );
+        }
     }
 
     #[test]
