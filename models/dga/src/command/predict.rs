@@ -14,6 +14,10 @@ use jiff::{Timestamp, ToSpan};
 
 use super::{print, words_of};
 
+/// There are 2^15 names, one for every 512 seconds, and those of half a day are tried ahead. What came twice would be listed for its
+/// first day alone, and the list would seem to end too early.
+const MOST_DAYS: i64 = 193;
+
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
     #[command(subcommand)]
@@ -34,8 +38,8 @@ struct Suppobox {
     /// The first day (UTC) to list names for; without it, yesterday.
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<Date>,
-    /// For how many days.
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    /// For how many days: at most 193, for then the names come again.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=MOST_DAYS))]
     days: u32,
 }
 

@@ -116,6 +116,25 @@ fn the_names_of_a_known_strain_are_listed_and_found() {
     );
     assert!(stdout(&with).contains("predicted: suppobox"));
 
+    let days = |days: &str| {
+        let (words, from) = (words.to_str().unwrap(), "2026-03-01");
+        let arguments = ["--words", words, "--from", from, "--days", days];
+        dga(&[&["predict", "suppobox"][..], &arguments[..]].concat())
+    };
+    // As many as there are before names come again.
+    let most = days("193");
+    let text = stdout(&most);
+    assert!(
+        (32_652..=32_654).contains(&text.lines().count()),
+        "{}",
+        text.lines().count()
+    );
+    let last = text.lines().next_back().unwrap();
+    assert!(last.contains(" 2026-09-10 "), "{last}");
+    let more = days("194");
+    assert_eq!(more.status.code(), Some(2));
+    assert!(stderr(&more).contains("1..=193"), "{}", stderr(&more));
+
     fs::write(&words, all[1..].join("\n")).unwrap();
     let short = dga(&["predict", "suppobox", "--words", words.to_str().unwrap()]);
     assert_eq!(short.status.code(), Some(2));
