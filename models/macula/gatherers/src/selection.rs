@@ -7,6 +7,9 @@ use crate::feature::{Category, FeatureSpec};
 /// The longest name that is looked at for what was meant by it; no known one is as long.
 const LONGEST_NAME: usize = 64;
 
+/// Of names of so few letters many others are one letter away.
+const SHORT: usize = 3;
+
 /// Wanted and unwanted features. Every name is a feature, a gatherer or a category.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -91,7 +94,8 @@ pub fn closest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Opti
     (best > 0.8).then_some(known)
 }
 
-/// Whether a name is this one but for capitals, signs between its letters, and one slip of the finger.
+/// Whether a name is this one but for capitals, signs between its letters, and one slip of the finger. Of so short a one as `pap`,
+/// `map` and `tap` are no slips: only two letters that changed places, and one that was struck twice.
 pub fn is_slip_of(name: &str, known: &str) -> bool {
     if name.len() > LONGEST_NAME {
         return false;
@@ -100,7 +104,19 @@ pub fn is_slip_of(name: &str, known: &str) -> bool {
         let letters = text.chars().filter(|c| c.is_alphanumeric());
         letters.flat_map(char::to_lowercase).collect()
     };
-    strsim::osa_distance(&letters(name), &letters(known)) <= 1
+    let (name, known) = (letters(name), letters(known));
+    let struck_once = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.dedup();
+        letters
+    };
+    match strsim::osa_distance(&name, &known) {
+        0 => true,
+        1 if known.len() > SHORT => true,
+        // Two letters that changed places are one slip, and two changes.
+        1 => strsim::levenshtein(&name, &known) == 2 || struck_once(&name) == struck_once(&known),
+        _ => false,
+    }
 }
 
 /// A name that says nothing here.

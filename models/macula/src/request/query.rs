@@ -237,6 +237,8 @@ mod tests {
             "tlp_=amber",
             "PAP=amber",
             "papp=RED",
+            "ppa=green",
+            "tlpp=red",
             "Offline=true",
             "ofline=1",
         ] {
@@ -251,8 +253,9 @@ mod tests {
         for other in [
             "app=firefox",
             "tls=1.3",
-            "map=red_square",
-            "tap=7",
+            "map=green",
+            "tap=red",
+            "tip=amber",
             "online=x",
         ] {
             let query = format!("host=a.test&{other}");
