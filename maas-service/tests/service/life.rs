@@ -462,7 +462,10 @@ async fn a_daemon_on_another_machine_of_the_same_name_does_not_stand_by_unless_t
     let ended = async || !world.daemon.is_running();
     eventually(LIMIT, "the daemon to end", ended).await;
     let log = world.daemon.log_tail();
-    assert!(log.contains("on another machine or in another container that is called"), "{log}");
+    assert!(
+        log.contains("on another machine or in another container that is called"),
+        "{log}"
+    );
     // As a daemon of an earlier release says it.
     candidate.as_object_mut().unwrap().remove("process");
     let untold = candidate.to_string();
