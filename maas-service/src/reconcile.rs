@@ -374,6 +374,7 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             .await;
         self.failed = failed;
         planned.actions.retain(|action| !spared.contains(action));
+        self.note_given_up(&planned.actions, &touchable, &statuses);
         let pass = Pass {
             desired: &desired,
             wanted: &wanted,
@@ -639,6 +640,22 @@ impl<T: Tree, L: Launcher> Reconciler<T, L> {
             };
             if let Err(error) = self.tree.commit(&[delete]).await {
                 debug!(%error, "what a dead runner published is gone, or goes with its session");
+            }
+        }
+    }
+
+    /// Of a copy that has failed and is given up for a new one, the failure is told on.
+    fn note_given_up(&mut self, actions: &[Action], copies: &[Copy], statuses: &[InstanceStatus]) {
+        for action in actions {
+            let Action::Stop(instance) = action else {
+                continue;
+            };
+            let status = statuses.iter().find(|status| status.instance == *instance);
+            let status = status.filter(|status| status.phase.has_failed());
+            let failure = status.and_then(|status| status.last_failure.clone());
+            if let (Some(model), Some(failure)) = (model_of(action, copies), failure) {
+                let instance = instance.clone();
+                self.lost.insert(model.clone(), Lost { instance, failure });
             }
         }
     }

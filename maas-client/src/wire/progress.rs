@@ -53,7 +53,7 @@ fn is_none(copies: &u32) -> bool {
     *copies == 0
 }
 
-/// A copy whose runner died.
+/// A copy whose runner died, or that has failed and was given up for a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Which copy it was.

@@ -1,6 +1,6 @@
 //! Copies that heal: what failed is started again at the right time, and says what happened.
 
-use maas_client::wire::state::{Phase, now_ms};
+use maas_client::wire::state::{Failure, Phase, now_ms};
 use test_support::{ModelFolder, eventually, send_signal};
 
 use crate::world::{LIMIT, World};
@@ -86,4 +86,30 @@ async fn a_script_that_ends_well_and_leaves_no_server_has_failed() {
         .explained("brief", Phase::Backoff, "ended with exit code 0")
         .await;
     assert_eq!(status.last_failure.unwrap().exit_code, Some(0));
+}
+
+/// A copy that fails after the model was asked for anew is given up for a new one, and how it failed is told all the same.
+#[tokio::test]
+async fn how_a_copy_of_an_earlier_generation_failed_is_told_when_another_is_in_its_place() {
+    let world = World::start(&[]).await;
+    // It starts once only, so that it can be seen to have failed however seldom somebody looks.
+    let model = ModelFolder::with_script(
+        r#"[ -e started ] && exit 3; touch started; exec "$python" -S -E serve.py"#,
+    );
+    world.add("dga", 1, model.path()).await;
+    let first = world.serving("dga", 1).await.remove(0).instance;
+    world.add("dga", 1, model.path()).await;
+    world.serving("dga", 2).await;
+    let statuses = world.statuses("dga").await;
+    let status = statuses.iter().find(|status| status.instance == first);
+    let pid = status.and_then(|status| status.pid).unwrap();
+    assert!(send_signal("KILL", &[pid]));
+    let lost = async || world.progress("dga").await?.lost;
+    let lost = eventually(LIMIT, "its end to be told", lost).await;
+    assert_eq!(lost.instance, first);
+    let Failure {
+        signal, exit_code, ..
+    } = lost.failure;
+    assert!((signal, exit_code) == (Some(9), None) || (signal, exit_code) == (None, Some(3)));
+    world.serving("dga", 2).await;
 }
